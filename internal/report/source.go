@@ -1,0 +1,60 @@
+package report
+
+import (
+	"iter"
+	"time"
+
+	"fettle/internal/finding"
+)
+
+// Findings is a sequence of findings in the order of their numbers. A non-nil error ends it.
+type Findings = iter.Seq2[*finding.Finding, error]
+
+// Head is what is known about a run besides its findings.
+type Head struct {
+	Run      string
+	Store    string // the store as the user named it
+	System   string // "flux"
+	Version  string // of fettle
+	Started  time.Time
+	Finished time.Time // zero when the run has not ended
+	Verdict  finding.Verdict
+	Facts    []Fact
+	Notes    []string
+	Next     []string // commands to try next, the most useful first
+}
+
+// Fact is one line of the summary, e.g. {"objects", "1398"}.
+type Fact struct{ Name, Value string }
+
+// Source is one run, ready to be rendered.
+type Source struct {
+	Head
+	Classes finding.Classes // of the run's system; findings of unknown classes are rendered all the same
+	Each    func() Findings // may be called more than once
+	// Max is how many findings of one class text and HTML show in full; 0 means all of them.
+	Max int
+}
+
+// class returns the row of the class table for id, or a bare one for an unknown id.
+func (s *Source) class(id string) finding.Class {
+	if c, ok := s.Classes.Lookup(id); ok {
+		return c
+	}
+	return finding.Class{ID: id, Title: id}
+}
+
+// took is how long the run took, rounded for people; "" when it has not ended.
+func (h *Head) took() string {
+	if h.Finished.IsZero() || h.Finished.Before(h.Started) {
+		return ""
+	}
+	d := h.Finished.Sub(h.Started)
+	switch {
+	case d < time.Second:
+		return d.Round(time.Millisecond).String()
+	case d < time.Minute:
+		return d.Round(100 * time.Millisecond).String()
+	}
+	return d.Round(time.Second).String()
+}
