@@ -121,7 +121,7 @@ func (d *DB) execAll(sql string, args []any) error {
 		if err == nil {
 			err = stmt.Exec()
 		}
-		if err := errors.Join(err, d.release(rest, tail, stmt)); err != nil {
+		if err := d.release(rest, tail, stmt, err); err != nil {
 			return err
 		}
 		rest = tail
@@ -168,7 +168,7 @@ func (d *DB) query(sql string, args []any, row func([]any) bool) (err error) {
 	// Deferred, so that a row function that panics or ends its goroutine does
 	// not leave the statement open.
 	defer func() {
-		if err = errors.Join(err, d.release(sql, tail, stmt)); err != nil {
+		if err = d.release(sql, tail, stmt, err); err != nil {
 			err = fmt.Errorf("query %q: %w", shorten(sql), d.withCause(err))
 			if !readOnly || d.conn.GetAutocommit() {
 				d.failed = err
@@ -286,8 +286,13 @@ func (d *DB) prepare(sql string) (*sqlite3.Stmt, string, error) {
 	return d.conn.Prepare(sql)
 }
 
-// release gives a statement back. Only texts that hold a single statement are cached.
-func (d *DB) release(sql, tail string, s *sqlite3.Stmt) error {
+// release gives a statement back after a run that ended with err, and returns err
+// or its own error. Only texts that hold a single statement are cached.
+func (d *DB) release(sql, tail string, s *sqlite3.Stmt, err error) error {
+	if err != nil {
+		s.Close() // would report the same error again
+		return err
+	}
 	if tail != "" || len(d.stmts) >= maxCachedStatements || d.stmts[sql] != nil {
 		return s.Close()
 	}
