@@ -123,7 +123,7 @@ func gather(src *Source) (*digest, error) {
 			if r := roots[root]; r != nil {
 				r.Consequences++
 				if len(r.Samples) < maxConsequences {
-					r.Samples = append(r.Samples, f)
+					r.Samples = append(r.Samples, &f)
 				}
 			}
 			continue
@@ -133,7 +133,7 @@ func gather(src *Source) (*digest, error) {
 		}
 		s.subjects.add(f.Subject)
 		if len(s.Shown) < limit {
-			r := &shown{Finding: f}
+			r := &shown{Finding: &f}
 			s.Shown = append(s.Shown, r)
 			roots[f.Seq] = r
 		}

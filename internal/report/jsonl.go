@@ -16,7 +16,7 @@ func Lines(w io.Writer, each Findings) error {
 		if err != nil {
 			return err
 		}
-		if err := enc.Encode(f); err != nil {
+		if err := enc.Encode(&f); err != nil {
 			return err
 		}
 	}

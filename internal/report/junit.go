@@ -55,7 +55,7 @@ func JUnit(w io.Writer, src *Source) error {
 		if err != nil {
 			return err
 		}
-		junitCase(b, f)
+		junitCase(b, &f)
 	}
 	fmt.Fprintf(b, " </testsuite>\n</testsuites>\n")
 	return b.Flush()

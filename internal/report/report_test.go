@@ -35,7 +35,7 @@ func ref[T any](v T) *T { return &v }
 
 // sample is a run with causes, consequences, groups, hostile names and every severity.
 func sample() *Source {
-	fs := []*finding.Finding{
+	fs := []finding.Finding{
 		{Seq: 1, Class: "toy/gone", Severity: finding.Error, Subject: "sha1-aa", Path: ref("job.1"), Group: "fA", Title: "directory is gone",
 			Evidence: []finding.Evidence{{Witness: "directory sha1-cc entry 1", Says: "is a directory at sha1-aa"}, {Witness: "objects", Says: "no such row"}},
 			Actions:  []finding.Action{finding.Unlink}, Suggested: finding.Unlink, Why: "no older version is there"},
@@ -48,7 +48,8 @@ func sample() *Source {
 		{Seq: 7, Class: "toy/gone", Severity: finding.Error, Subject: "sha1-aa", Path: ref("job.3"), Suggested: finding.Unlink},
 		{Seq: 8, Class: "toy/alien", Severity: finding.Error, Subject: "x", Action: finding.Ignore, Result: "left as it is"},
 	}
-	for _, f := range fs {
+	for i := range fs {
+		f := &fs[i]
 		f.Type, f.Schema, f.Run, f.Unit = "finding", finding.Schema, "run-1", "u"
 	}
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -60,9 +61,9 @@ func sample() *Source {
 	}
 }
 
-func list(fs []*finding.Finding) func() Findings {
+func list(fs []finding.Finding) func() Findings {
 	return func() Findings {
-		return func(yield func(*finding.Finding, error) bool) {
+		return func(yield func(finding.Finding, error) bool) {
 			for _, f := range fs {
 				if !yield(f, nil) {
 					return
@@ -197,11 +198,11 @@ func TestHostileStrings(t *testing.T) {
 		return string(rapid.SliceOfN(rapid.SampledFrom([]byte("a<>&\"'\\\x00\x07\x1b\x7f\x80\xff\xe2\x80\xae\n\r\t{}]]>")), 0, 24).Draw(t, "s"))
 	})
 	rapid.Check(t, func(rt *rapid.T) {
-		f := &finding.Finding{Seq: 1, Class: str.Draw(rt, "class"), Severity: finding.Error, Subject: str.Draw(rt, "subject"),
+		f := finding.Finding{Seq: 1, Class: str.Draw(rt, "class"), Severity: finding.Error, Subject: str.Draw(rt, "subject"),
 			Path: ref(str.Draw(rt, "path")), Group: str.Draw(rt, "group"), Title: str.Draw(rt, "title"), Why: str.Draw(rt, "why"),
 			Suggested: finding.Action(str.Draw(rt, "action")),
 			Evidence:  []finding.Evidence{{Witness: str.Draw(rt, "witness"), Says: str.Draw(rt, "says")}}}
-		src := &Source{Head: Head{Run: "r", Store: str.Draw(rt, "store"), Verdict: finding.Damaged, Notes: []string{str.Draw(rt, "note")}}, Each: list([]*finding.Finding{f})}
+		src := &Source{Head: Head{Run: "r", Store: str.Draw(rt, "store"), Verdict: finding.Damaged, Notes: []string{str.Draw(rt, "note")}}, Each: list([]finding.Finding{f})}
 		for _, form := range formats {
 			var b bytes.Buffer
 			if err := form.fn(&b, src); err != nil {
@@ -234,7 +235,7 @@ func TestReadErrorEndsTheReport(t *testing.T) {
 	boom := errors.New("boom")
 	src := sample()
 	src.Each = func() Findings {
-		return func(yield func(*finding.Finding, error) bool) { yield(nil, boom) }
+		return func(yield func(finding.Finding, error) bool) { yield(finding.Finding{}, boom) }
 	}
 	for _, f := range formats {
 		if err := f.fn(io.Discard, src); !errors.Is(err, boom) {
@@ -247,9 +248,9 @@ func TestReadErrorEndsTheReport(t *testing.T) {
 func TestGatherSurvivesAnyNumbers(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		n := rapid.IntRange(0, 40).Draw(rt, "n")
-		var fs []*finding.Finding
+		var fs []finding.Finding
 		for range n {
-			f := &finding.Finding{Class: rapid.SampledFrom([]string{"a", "b"}).Draw(rt, "class"), Severity: finding.Warning,
+			f := finding.Finding{Class: rapid.SampledFrom([]string{"a", "b"}).Draw(rt, "class"), Severity: finding.Warning,
 				Seq: rapid.OneOf(rapid.IntRange(-2, 50), rapid.Int()).Draw(rt, "seq")}
 			if rapid.Bool().Draw(rt, "caused") {
 				f.CausedBy = ref(rapid.OneOf(rapid.IntRange(-2, 50), rapid.Int()).Draw(rt, "cause"))
@@ -314,9 +315,9 @@ func BenchmarkText(b *testing.B) {
 	const n = 100_000
 	src := sample()
 	src.Each = func() Findings {
-		return func(yield func(*finding.Finding, error) bool) {
+		return func(yield func(finding.Finding, error) bool) {
 			for i := 1; i <= n; i++ {
-				if !yield(&finding.Finding{Seq: i, Class: "toy/gone", Severity: finding.Error, Subject: fmt.Sprint(i)}, nil) {
+				if !yield(finding.Finding{Seq: i, Class: "toy/gone", Severity: finding.Error, Subject: fmt.Sprint(i)}, nil) {
 					return
 				}
 			}

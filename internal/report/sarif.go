@@ -86,7 +86,7 @@ func SARIF(w io.Writer, src *Source) error {
 		if err != nil {
 			return err
 		}
-		line, err := encode(sarifOf(src, f, index))
+		line, err := encode(sarifOf(src, &f, index))
 		if err != nil {
 			return fmt.Errorf("finding %d as SARIF: %w", f.Seq, err)
 		}

@@ -8,7 +8,7 @@ import (
 )
 
 // Findings is a sequence of findings in the order of their numbers. A non-nil error ends it.
-type Findings = iter.Seq2[*finding.Finding, error]
+type Findings = iter.Seq2[finding.Finding, error]
 
 // Head is what is known about a run besides its findings.
 type Head struct {
