@@ -39,6 +39,9 @@ type Finding struct {
 	// Detail holds the system's own machine-readable facts (bad indexes, sizes, alternatives). Its shape belongs to the class.
 	Detail json.RawMessage `json:"detail,omitempty"`
 
+	// Accepted findings are known from a baseline: they are shown, but they do not make the verdict other than clean.
+	Accepted bool `json:"accepted,omitempty"`
+
 	// Action and Result are set once something was decided and done.
 	Action Action `json:"action,omitempty"`
 	Result string `json:"result,omitempty"`
@@ -53,7 +56,7 @@ func (f *Finding) PathOr(alt string) string {
 }
 
 // Counts tells whether the finding makes the verdict other than clean.
-func (f *Finding) Counts() bool { return f.Severity != Info }
+func (f *Finding) Counts() bool { return f.Severity != Info && !f.Accepted }
 
 // Prefer moves action a to the front of the offered actions and suggests it for the given reason. Actions that the
 // finding does not offer are not added.

@@ -65,7 +65,9 @@ type Pass struct {
 
 // Env is what the check engine lends to a running pass. Its methods may be called from several goroutines.
 type Env interface {
-	// Emit records a finding and returns its sequence number. Seq, Run, Unit, Type, Schema and Found are filled in.
+	// Emit records a finding and returns its sequence number. Seq, Run, Unit, Type, Schema and Found are filled in; so are
+	// Severity, Title, Actions and Suggested from its class when they are empty. In a unit that is in use the finding is
+	// confirmed first: one that is already gone is dropped and its number is 0, which is allowed in CausedBy.
 	Emit(f finding.Finding) (int, error)
 	// Total announces how much there is to do in this pass, 0 for unknown. Work is counted in records and bytes.
 	Total(records, bytes int64)
@@ -74,7 +76,8 @@ type Env interface {
 	// Memory is the budget in bytes for the pass, Workers how many goroutines it should use.
 	Memory() int64
 	Workers() int
-	// Scratch is a directory that lives as long as the run; a resumed pass finds its files there again.
+	// Scratch is a directory of the unit's own that lives until the check has finished; a resumed pass, and the passes
+	// after it, find its files there again.
 	Scratch() string
 	// Due tells whether a checkpoint should be taken at the next safe point.
 	Due() bool
