@@ -16,7 +16,8 @@ const (
 
 // digest is a run's findings grouped for people: by class, and within a class by what caused them.
 type digest struct {
-	Total    int
+	Total    int // without the accepted ones
+	Accepted int
 	Counting int // errors and warnings
 	Roots    int // counting findings that follow from no other
 	Sections []*section
@@ -88,6 +89,10 @@ func gather(src *Source) (*digest, error) {
 	for f, err := range src.Each() {
 		if err != nil {
 			return nil, err
+		}
+		if f.Accepted {
+			d.Accepted++
+			continue
 		}
 		d.Total++
 		s := byClass[f.Class]

@@ -47,6 +47,7 @@ func sample() *Source {
 		{Seq: 6, Class: "toy/gone", Severity: finding.Error, Subject: "sha1-aa", Path: ref("job.2"), Group: "fB", Suggested: finding.Unlink},
 		{Seq: 7, Class: "toy/gone", Severity: finding.Error, Subject: "sha1-aa", Path: ref("job.3"), Suggested: finding.Unlink},
 		{Seq: 8, Class: "toy/alien", Severity: finding.Error, Subject: "x", Action: finding.Ignore, Result: "left as it is"},
+		{Seq: 9, Class: "toy/gone", Severity: finding.Error, Subject: "sha1-ee", Path: ref("old"), Accepted: true},
 	}
 	for i := range fs {
 		f := &fs[i]
@@ -135,7 +136,7 @@ func TestSARIFShape(t *testing.T) {
 	if err := json.Unmarshal(render(t, SARIF, sample()), &log); err != nil {
 		t.Fatal(err)
 	}
-	if log.Version != "2.1.0" || len(log.Runs) != 1 || len(log.Runs[0].Results) != 8 {
+	if log.Version != "2.1.0" || len(log.Runs) != 1 || len(log.Runs[0].Results) != 9 {
 		t.Fatalf("unexpected log: %+v", log)
 	}
 	run := log.Runs[0]

@@ -49,6 +49,10 @@ type (
 		Locations    []sarifLocation   `json:"locations"`
 		Fingerprints map[string]string `json:"partialFingerprints"`
 		Properties   map[string]any    `json:"properties"`
+		Suppressions []sarifSuppressed `json:"suppressions,omitempty"`
+	}
+	sarifSuppressed struct {
+		Kind string `json:"kind"`
 	}
 )
 
@@ -127,6 +131,9 @@ func sarifOf(src *Source, f *finding.Finding, index map[string]int) sarifResult 
 	r.Fingerprints = map[string]string{"fettle/v1": hex.EncodeToString(sum[:16])}
 	r.Properties = map[string]any{"seq": f.Seq, "unit": f.Unit, "subject": f.Subject, "evidence": f.Evidence,
 		"actions": f.Actions, "suggested": f.Suggested, "caused_by": f.CausedBy}
+	if f.Accepted {
+		r.Suppressions = []sarifSuppressed{{"external"}}
+	}
 	if f.Group != "" {
 		r.Properties["group"] = f.Group
 	}

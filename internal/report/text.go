@@ -195,12 +195,13 @@ func textFoot(b *bufio.Writer, src *Source, d *digest, st Style) {
 // Tally is how many findings there are of each severity and how many things caused them.
 type Tally struct {
 	Errors, Warnings, Infos int
+	Accepted                int // known from a baseline, not counted above
 	Roots                   int // errors and warnings that follow from no other finding
 }
 
 // Tally counts the digest.
 func (d *digest) Tally() Tally {
-	t := Tally{Roots: d.Roots}
+	t := Tally{Roots: d.Roots, Accepted: d.Accepted}
 	for _, s := range d.Sections {
 		t.Errors += s.bySeverity[0]
 		t.Warnings += s.bySeverity[1]
@@ -226,6 +227,9 @@ func VerdictLine(h *Head, t Tally, st Style) string {
 	}
 	if len(parts) == 0 {
 		parts = append(parts, "nothing found")
+	}
+	if t.Accepted > 0 {
+		parts = append(parts, fmt.Sprintf("%d accepted by the baseline", t.Accepted))
 	}
 	line := fmt.Sprintf("%s: %s: %s", Clean(h.Store), st.Verdict(h.Verdict, string(h.Verdict)), strings.Join(parts, ", "))
 	tail := "run " + h.Run
