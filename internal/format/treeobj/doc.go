@@ -17,7 +17,9 @@
 // Invariants: the reader accepts as decodable exactly what Flux accepts
 // (jansson's json_loadb without flags, then its recursive validation). Where
 // RFC 11 is stricter than Flux the entry carries a rule for which
-// Rule.FluxRejects is false. Time and memory are linear in the input; nesting
+// Rule.FluxRejects is false. Of equal keys the last one counts, because Flux
+// does not ask jansson to refuse them. One known difference: jansson overlooks
+// a single NUL byte right after a number or a word; here it is a fault. Time and memory are linear in the input; nesting
 // is bounded like in jansson.
 //
 // The room must NOT look blobs up, follow references or decide what to do

@@ -17,11 +17,15 @@ const (
 	clsQuote
 	clsEscape
 	clsControl
+	clsHigh // first bit set: must be part of UTF-8
 )
 
 var strClass = func() (t [256]uint8) {
 	for i := range 0x20 {
 		t[i] = clsControl
+	}
+	for i := 0x80; i < 0x100; i++ {
+		t[i] = clsHigh
 	}
 	t['"'], t['\\'] = clsQuote, clsEscape
 	return t
@@ -31,6 +35,7 @@ var strClass = func() (t [256]uint8) {
 type strTok struct {
 	body    []byte
 	escaped bool // body holds escapes
+	high    bool // body holds bytes above 0x7f
 	end     int  // offset after the closing quote
 }
 
@@ -55,13 +60,15 @@ func (s *Scanner) str(i int, f *frame) (t strTok, ok bool) {
 		case clsPlain:
 		case clsQuote:
 			t.body, t.end = b[start:j], j+1
-			if t.escaped || s.badUTF8 {
+			if t.escaped || t.high {
 				s.checkString(t, start, f)
 			}
 			return t, true
 		case clsEscape:
 			t.escaped = true
 			j++
+		case clsHigh:
+			t.high = true
 		case clsControl:
 			s.fault(f, RuleJSON, j, "raw control character in a string")
 		}
@@ -80,7 +87,7 @@ func (s *Scanner) checkString(t strTok, start int, f *frame) {
 			s.fault(f, RuleJSON, start+bad, why)
 		}
 	}
-	if s.badUTF8 && !utf8.Valid(t.body) {
+	if t.high && !utf8.Valid(t.body) {
 		s.fault(f, RuleUTF8, start+firstBadUTF8(t.body), "invalid UTF-8 in a string")
 	}
 }

@@ -51,7 +51,8 @@ func (r Rule) String() string {
 // breaks this rule, and with it the whole blob that holds the object.
 // The other rules come from RFC 11 only:
 // dirref-count is an error of flux fsck but not of the decoder, base64 fails
-// when the value is read, symlink-keys and version-range go unnoticed.
+// when the value is read (missing padding and loose bits not even then),
+// symlink-keys and version-range go unnoticed.
 func (r Rule) FluxRejects() bool {
 	switch r {
 	case RuleNone, RuleDirrefCount, RuleBase64, RuleSymlinkKeys, RuleVersionRange:

@@ -1,9 +1,6 @@
 package treeobj
 
-import (
-	"bytes"
-	"unicode/utf8"
-)
+import "bytes"
 
 // Type is the type of a tree object. The zero value means "unknown".
 type Type uint8
@@ -133,7 +130,6 @@ type fault struct {
 // value is ready.
 type Scanner struct {
 	b       []byte
-	badUTF8 bool
 	bad     int   // malformed entries recorded so far
 	brk     fault // where the text stops being JSON
 	last    fault // newest fault inside a string or number
@@ -154,7 +150,6 @@ func (s *Scanner) Parse(b []byte) *Tree {
 		t.Root.Rule, t.Root.detail = RuleSize, "text longer than 1 GiB"
 		return t
 	}
-	s.badUTF8 = !utf8.Valid(b)
 	i := s.ws(0)
 	f := frame{start: i}
 	if s.at(i) != '{' {
