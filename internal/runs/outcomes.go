@@ -2,7 +2,9 @@ package runs
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"time"
 
@@ -10,13 +12,19 @@ import (
 	"fettle/internal/finding"
 )
 
+// StageCheck marks what the check itself has to say about its findings.
+const StageCheck = "check"
+
+// RaceResult is the Result of a finding that was gone when it was read again at the end of the check.
+const RaceResult = "gone when read again: changed during the check, not damage"
+
 // Outcome is one line of outcomes.jsonl: what was decided or done about one finding. The last line about a number holds;
 // one with an empty Action and Result takes back the earlier ones.
 type Outcome struct {
 	Seq    int            `json:"seq"`
 	Action finding.Action `json:"action"`
 	Result string         `json:"result"`          // one line for people
-	Stage  string         `json:"stage,omitempty"` // who says so: "check", "plan", "apply", "undo", "verify"
+	Stage  string         `json:"stage,omitempty"` // who says so: StageCheck, "plan", "apply", "undo", "verify"
 	At     time.Time      `json:"at"`
 }
 
@@ -117,4 +125,12 @@ func (r *Run) lastOutcomes() (map[int]Outcome, error) {
 		last[o.Seq] = o
 	}
 	return last, nil
+}
+
+// DropOutcomes removes outcomes.jsonl: the findings that it is about are going to be found anew.
+func (r *Run) DropOutcomes() error {
+	if err := os.Remove(r.File(OutcomesFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return &fault.Error{Op: "remove", Where: r.File(OutcomesFile), Err: err}
+	}
+	return nil
 }

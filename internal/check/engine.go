@@ -1,0 +1,111 @@
+package check
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"fettle/internal/finding"
+	"fettle/internal/runs"
+)
+
+// engine is one life of one check.
+type engine struct {
+	cfg     Config
+	classes map[string]finding.Class
+	ctx     context.Context // done as soon as passes have to stop; its cause is ErrStopped or what went wrong
+	cancel  context.CancelCauseFunc
+	release func() bool // lets go of the caller's context
+	lim     *limiter
+	units   []*unitRun
+	abreast int // units that run at the same time
+	start   time.Time
+	before  float64 // seconds spent in earlier lives
+	window  window  // used by the watcher only
+
+	mu      sync.Mutex // guards what follows, the counters of units and the order of OnFinding
+	log     *runs.Log
+	numbers numbers
+	notes   []string
+	fatal   error // the first failure that ends the whole check
+	badCtl  error // control.json could not be read
+}
+
+func newEngine(parent context.Context, cfg Config) *engine {
+	e := &engine{cfg: cfg, classes: map[string]finding.Class{}, start: time.Now(), lim: newLimiter(cfg.Rate, cfg.RateBytes)}
+	for _, c := range cfg.Classes {
+		e.classes[c.ID] = c
+	}
+	for i, u := range cfg.Store.Units() {
+		e.units = append(e.units, &unitRun{e: e, unit: u, index: i, tally: newTally()})
+	}
+	e.abreast = max(1, min(cfg.Workers, len(e.units)))
+	// The engine's own context gives its own cause, whoever cancelled the parent.
+	e.ctx, e.cancel = context.WithCancelCause(context.WithoutCancel(parent))
+	if parent.Err() != nil {
+		e.cancel(ErrStopped)
+	}
+	e.release = context.AfterFunc(parent, func() { e.cancel(ErrStopped) })
+	return e
+}
+
+// work runs all units that are not done and returns when none is running any more.
+func (e *engine) work() {
+	watched := make(chan struct{})
+	stopWatch := make(chan struct{})
+	go func() {
+		defer close(watched)
+		e.watch(stopWatch)
+	}()
+	slots := make(chan struct{}, e.abreast)
+	var wg sync.WaitGroup
+	for _, u := range e.units {
+		if u.point.Done {
+			continue
+		}
+		slots <- struct{}{}
+		if e.ctx.Err() != nil {
+			break
+		}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			err := u.run()
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			u.running, u.err = false, err
+		})
+	}
+	wg.Wait()
+	close(stopWatch)
+	<-watched
+}
+
+// failLocked ends the whole check because of err, which is returned. The caller holds mu.
+func (e *engine) failLocked(err error) error {
+	if e.fatal == nil {
+		e.fatal = err
+	}
+	e.cancel(err)
+	return err
+}
+
+// note adds a sentence for the person, once. Callers hold mu or are alone.
+func (e *engine) note(text string) {
+	if !slices.Contains(e.notes, text) {
+		e.notes = append(e.notes, text)
+	}
+}
+
+// seconds is the time spent in all lives of the run.
+func (e *engine) seconds() float64 { return e.before + time.Since(e.start).Seconds() }
+
+// class returns the system's class of that id.
+func (e *engine) class(id string) (finding.Class, error) {
+	c, ok := e.classes[id]
+	if !ok {
+		return c, fmt.Errorf("a pass found %q, which is not a class of the system", id)
+	}
+	return c, nil
+}

@@ -1,0 +1,195 @@
+package check
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+
+	"fettle/internal/fault"
+	"fettle/internal/finding"
+	"fettle/internal/runs"
+)
+
+// finish closes the books: findings, summary and status. All passes have ended.
+func (e *engine) finish() (Summary, error) {
+	err := e.log.Close()
+	if err == nil {
+		err = e.verdictError()
+	}
+	if err == nil {
+		err = e.settle()
+	}
+	state := runs.Finished
+	switch {
+	case isStop(err):
+		state = runs.Stopped
+	case err != nil:
+		state = runs.Failed
+	}
+	sum := e.summarize(state, err)
+	p := e.progress()
+	st := runs.Status{State: state, Progress: p, Error: sum.Error}
+	if err2 := e.cfg.Run.WriteJSON(runs.SummaryFile, sum); err2 != nil {
+		err = errors.Join(err, err2)
+		st.State, st.Error = runs.Failed, err.Error()
+	}
+	if err2 := e.cfg.Run.WriteStatus(st); err2 != nil {
+		err = errors.Join(err, err2)
+	}
+	if e.cfg.OnProgress != nil {
+		e.cfg.OnProgress(p)
+	}
+	return sum, err
+}
+
+// verdictError says why the check did not come to its end: a failure rather than the stop that it led to.
+func (e *engine) verdictError() error {
+	if e.fatal != nil {
+		return e.fatal
+	}
+	var errs []error
+	done := true
+	for _, u := range e.units {
+		done = done && u.point.Done
+		if u.err != nil && !isStop(u.err) {
+			errs = append(errs, u.err)
+		}
+	}
+	if len(errs) > 0 {
+		return errors.Join(errs...)
+	}
+	if !done {
+		return &fault.Error{Op: "check", Where: e.cfg.Run.ID(), Err: context.Cause(e.ctx), Kind: fault.Cancelled,
+			Hint: "go on with: fettle resume " + e.cfg.Run.ID()}
+	}
+	return nil
+}
+
+// settle does what only the end of a whole check can: order, races, and giving back the room that passes used.
+func (e *engine) settle() error {
+	moved := map[int]int{}
+	if e.numbers.disorder {
+		var err error
+		if moved, err = e.cfg.Run.TidyFindings(); err != nil {
+			return err
+		}
+		if len(moved) > 0 {
+			e.note(fmt.Sprintf("%d findings have other numbers than before the run was resumed", len(moved)))
+		}
+	}
+	var outs []runs.Outcome
+	for _, u := range e.units {
+		for _, seq := range u.races {
+			if to, ok := moved[seq]; ok {
+				seq = to
+			}
+			outs = append(outs, runs.Outcome{Seq: seq, Result: runs.RaceResult, Stage: runs.StageCheck})
+		}
+		if err := u.clearScratch(); err != nil {
+			return err
+		}
+	}
+	slices.SortFunc(outs, func(a, b runs.Outcome) int { return a.Seq - b.Seq })
+	return e.cfg.Run.AddOutcomes(outs...)
+}
+
+// summarize makes the last line of the check.
+func (e *engine) summarize(state runs.State, err error) Summary {
+	s := Summary{Type: "summary", Schema: runs.Schema, Run: e.cfg.Run.ID(), State: state, Verdict: finding.Clean,
+		ByClass: map[string]int{}, BySeverity: map[finding.Severity]int{}, ByUnit: []runs.UnitSummary{},
+		Units: len(e.units), Facts: map[string]any{}, Notes: []string{}, Seconds: math.Round(e.seconds()*1000) / 1000}
+	if err != nil {
+		s.Error = err.Error()
+	}
+	for _, u := range e.units {
+		addUnit(&s, u)
+	}
+	if state != runs.Finished {
+		s.Verdict = finding.Incomplete
+	}
+	s.Notes = append(s.Notes, e.notes...)
+	for _, u := range e.units {
+		s.Notes = append(s.Notes, u.notes...)
+	}
+	if n := e.cfg.Baseline.unmet(); n > 0 && state == runs.Finished {
+		s.Notes = append(s.Notes, fmt.Sprintf("%d entries of the baseline fit no finding any more", n))
+	}
+	if e.badCtl != nil {
+		s.Notes = append(s.Notes, "requests to the run could not be read: "+e.badCtl.Error())
+	}
+	return s
+}
+
+// addUnit adds the unit's part to the summary.
+func addUnit(s *Summary, u *unitRun) {
+	us := runs.UnitSummary{Unit: u.id(), Verdict: u.verdict(), Findings: u.tally.findings, Facts: map[string]any{}}
+	if u.err != nil && !isStop(u.err) {
+		us.Error = u.err.Error()
+	}
+	for name, raw := range u.facts {
+		v := decodeFact(raw)
+		us.Facts[name] = v
+		s.Facts[name] = sum(s.Facts[name], v)
+	}
+	s.ByUnit = append(s.ByUnit, us)
+	s.Findings += u.tally.findings
+	s.Accepted += u.tally.accepted
+	s.Races += u.raced()
+	for c, n := range u.tally.byClass {
+		s.ByClass[c] += n
+	}
+	for sev, n := range u.tally.bySeverity {
+		if n != 0 {
+			s.BySeverity[sev] += n
+		}
+	}
+	s.Records += u.records + u.passRecords.Load()
+	s.Bytes += u.bytes + u.passBytes.Load()
+	if us.Verdict == finding.Incomplete || us.Verdict == finding.Damaged && s.Verdict != finding.Incomplete {
+		s.Verdict = us.Verdict
+	}
+}
+
+// decodeFact keeps whole numbers whole: a count of objects must not become 1.398e+06.
+func decodeFact(raw json.RawMessage) any {
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber()
+	var v any
+	if err := d.Decode(&v); err != nil {
+		return string(raw)
+	}
+	if n, ok := v.(json.Number); ok {
+		if i, err := n.Int64(); err == nil {
+			return i
+		}
+		if f, err := n.Float64(); err == nil {
+			return f
+		}
+	}
+	return v
+}
+
+// sum adds numbers; of other values the last wins. Units are visited in the order of Store.Units.
+func sum(a, b any) any {
+	switch x := a.(type) {
+	case int64:
+		switch y := b.(type) {
+		case int64:
+			return x + y
+		case float64:
+			return float64(x) + y
+		}
+	case float64:
+		switch y := b.(type) {
+		case int64:
+			return x + float64(y)
+		case float64:
+			return x + y
+		}
+	}
+	return b
+}

@@ -1,0 +1,130 @@
+package check
+
+import (
+	"time"
+
+	"fettle/internal/runs"
+)
+
+const (
+	controlEvery  = 200 * time.Millisecond
+	progressEvery = 500 * time.Millisecond
+	// windowLength is how far back the shown rate looks: long enough to be steady, short enough to follow a new limit.
+	windowLength = 10 * time.Second
+)
+
+// sample is how much was done until a moment.
+type sample struct {
+	at             time.Time
+	records, bytes int64
+}
+
+// window computes rates over the last seconds. It holds at most windowLength/progressEvery samples and a few more.
+type window struct{ samples []sample }
+
+// rates adds a sample and returns what was done per second since the oldest one.
+func (w *window) rates(s sample) (records, bytes float64) {
+	w.samples = append(w.samples, s)
+	for len(w.samples) > 2 && s.at.Sub(w.samples[1].at) >= windowLength {
+		w.samples = w.samples[1:]
+	}
+	old := w.samples[0]
+	dt := s.at.Sub(old.at).Seconds()
+	if dt <= 0 {
+		return 0, 0
+	}
+	return float64(s.records-old.records) / dt, float64(s.bytes-old.bytes) / dt
+}
+
+// watch obeys control.json and shows progress until stop is closed.
+func (e *engine) watch(stop <-chan struct{}) {
+	control := time.NewTicker(controlEvery)
+	defer control.Stop()
+	show := time.NewTicker(progressEvery)
+	defer show.Stop()
+	e.obey()
+	for {
+		select {
+		case <-stop:
+			return
+		case <-control.C:
+			e.obey()
+		case <-show.C:
+			e.show()
+		}
+	}
+}
+
+// obey does what control.json asks for.
+func (e *engine) obey() {
+	c, err := e.cfg.Run.Control()
+	e.badCtl = err
+	if err != nil {
+		return // perhaps written by hand and not whole yet; what is still unreadable at the end becomes a note
+	}
+	if c.Stop {
+		e.cancel(ErrStopped)
+	}
+	if c.Rate != nil || c.RateBytes != nil {
+		e.lim.set(c.Rate, c.RateBytes)
+	}
+}
+
+// show writes status.json, makes findings visible to readers and calls OnProgress.
+func (e *engine) show() {
+	p := e.progress()
+	e.mu.Lock()
+	err := e.log.Flush()
+	if err != nil {
+		e.failLocked(err)
+	}
+	e.mu.Unlock()
+	if err := e.cfg.Run.WriteStatus(runs.Status{State: runs.Running, Progress: p}); err != nil {
+		e.mu.Lock()
+		e.failLocked(err)
+		e.mu.Unlock()
+	}
+	if e.cfg.OnProgress != nil {
+		e.cfg.OnProgress(p)
+	}
+}
+
+// progress sums up where the units are. Only the watcher calls it while passes run.
+func (e *engine) progress() Progress {
+	p := Progress{Units: len(e.units), Elapsed: e.seconds(), ETA: -1}
+	p.Rate, p.RateBytes = e.lim.rates()
+	now := sample{at: time.Now()}
+	known := [2]bool{true, true} // the totals of all running passes are known
+	e.mu.Lock()
+	for _, u := range e.units {
+		records, bytes := u.passRecords.Load(), u.passBytes.Load()
+		now.records += u.records + records
+		now.bytes += u.bytes + bytes
+		p.Findings += u.tally.findings
+		if u.point.Done {
+			p.UnitsDone++
+		}
+		if !u.running {
+			continue
+		}
+		if p.Unit == "" {
+			p.Unit, p.Pass, p.Title = u.id(), u.pass.Name, u.pass.Title
+		}
+		p.Records += records
+		p.Bytes += bytes
+		tr, tb := u.totalRecords.Load(), u.totalBytes.Load()
+		p.TotalRecords += tr
+		p.TotalBytes += tb
+		known[0], known[1] = known[0] && tr > 0, known[1] && tb > 0
+	}
+	e.mu.Unlock()
+	p.RecordsPerSecond, p.BytesPerSecond = e.window.rates(now)
+	switch {
+	case p.Unit == "":
+	case known[1] && p.BytesPerSecond > 0:
+		p.ETA = float64(max(p.TotalBytes-p.Bytes, 0)) / p.BytesPerSecond
+	case known[0] && p.RecordsPerSecond > 0:
+		p.ETA = float64(max(p.TotalRecords-p.Records, 0)) / p.RecordsPerSecond
+	}
+	return p
+}
