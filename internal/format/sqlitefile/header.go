@@ -83,7 +83,7 @@ func validPageSize(n int) bool {
 // are constants, so they tell a header with a lost magic from no header at all.
 func (h *Header) shape() bool {
 	return validPageSize(h.PageSize) && h.PageSize-int(h.Reserved) >= minUsable &&
-		h.Raw[21] == 64 && h.Raw[22] == 32 && h.Raw[23] == 20
+		h.Raw[21] == 64 && h.Raw[22] == 32 && h.Raw[23] == 32
 }
 
 // problems lists the fields that have values SQLite never writes.
@@ -108,8 +108,8 @@ func (h *Header) problems() []Problem {
 	if validPageSize(h.PageSize) && h.PageSize-int(h.Reserved) < minUsable {
 		bad(ProblemHeaderField, 20, "header: %d reserved bytes leave less than 480 of %d", h.Reserved, h.PageSize)
 	}
-	if h.Raw[21] != 64 || h.Raw[22] != 32 || h.Raw[23] != 20 {
-		bad(ProblemHeaderField, 21, "header: payload fractions are %d, %d, %d instead of 64, 32, 20",
+	if h.Raw[21] != 64 || h.Raw[22] != 32 || h.Raw[23] != 32 {
+		bad(ProblemHeaderField, 21, "header: payload fractions are %d, %d, %d instead of 64, 32, 32",
 			h.Raw[21], h.Raw[22], h.Raw[23])
 	}
 	if h.SchemaFormat > 4 {

@@ -25,7 +25,7 @@ func chooseGeometry(r io.ReaderAt, size int64, h *Header, walPageSize int) (geom
 	}
 	best, score := inferGeometry(r, size, int(h.Reserved))
 	if h.shape() {
-		if score == 0 || best == fromHeader || (h.MagicOK && scoreGeometry(r, size, fromHeader) > 0) {
+		if best == fromHeader || 2*scoreGeometry(r, size, fromHeader) >= score {
 			return fromHeader, nil
 		}
 		return best, []Problem{fileProblem(ProblemPageSize, 16,
