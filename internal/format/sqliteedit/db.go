@@ -28,6 +28,7 @@ var ErrClosed = errors.New("sqliteedit: already closed")
 // One DB uses at most 256 MiB inside SQLite (a limit of the driver); statements
 // that need more fail with SQLite's "out of memory".
 type DB struct {
+	ctx   context.Context // ends every call; checked by SQLite while it runs
 	conn  *sqlite3.Conn
 	stmts map[string]*sqlite3.Stmt
 	// failed is the first error of a statement that may have changed something.
@@ -64,7 +65,7 @@ func newDB(ctx context.Context, conn *sqlite3.Conn, pragmas []string) (*DB, erro
 			return nil, fmt.Errorf("set up SQLite (PRAGMA %s): %w", p, err)
 		}
 	}
-	return &DB{conn: conn, stmts: map[string]*sqlite3.Stmt{}}, nil
+	return &DB{ctx: ctx, conn: conn, stmts: map[string]*sqlite3.Stmt{}}, nil
 }
 
 // Exec runs one SQL statement with arguments, or one or more without.
@@ -96,12 +97,16 @@ func (d *DB) Exec(sql string, args ...any) (err error) {
 	return nil
 }
 
-// withCause adds to an error of SQLite the error of the file below it.
+// withCause adds to an error of SQLite what it hides: the error of the file below
+// it ("disk I/O error") or of the context ("interrupted").
 func (d *DB) withCause(err error) error {
-	if d.cause == nil || err == nil || d.cause() == nil {
-		return err
+	if d.cause != nil && d.cause() != nil {
+		err = fmt.Errorf("%w: %w", err, d.cause())
 	}
-	return fmt.Errorf("%w: %w", err, d.cause())
+	if d.ctx.Err() != nil {
+		err = fmt.Errorf("%w: %w", err, context.Cause(d.ctx))
+	}
+	return err
 }
 
 func (d *DB) execAll(sql string, args []any) error {
@@ -237,7 +242,7 @@ func (d *DB) begin() (err error) {
 		return nil
 	}
 	if err := d.conn.Exec("BEGIN"); err != nil {
-		return fmt.Errorf("begin transaction: %w", err)
+		return fmt.Errorf("begin transaction: %w", d.withCause(err))
 	}
 	return nil
 }

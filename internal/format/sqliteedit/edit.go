@@ -36,7 +36,8 @@ type Source interface {
 type Page struct {
 	// Number counts from 1; the page lies at (Number-1) * page size.
 	Number uint32
-	// Before is nil if the page did not exist.
+	// Before is the page as the Source gives it; nil if the page did not exist.
+	// If the Source merges a WAL, it need not be what the main file holds there.
 	Before []byte
 	// After is nil if the page does not exist any more.
 	After []byte

@@ -23,14 +23,20 @@ const journalTail = 16
 
 // HotJournal writes a rollback journal in SQLite's format to w. before yields the
 // page numbers (from 1 to origPageCount, each once) with the bytes the pages had.
-// origPageCount is the size of the database before the change, in pages.
+// origPageCount is the size of the database before the change, in pages. Both are
+// about the main file itself, without its WAL.
 //
 // How to use it: write the journal to "<database>-journal", sync the file and the
 // directory, only then write pages of the database, sync that, then remove the
 // journal and sync the directory. If a SQLite program opens the database in
 // between, it writes the old pages back and cuts the file to origPageCount pages
 // before it reads anything. That holds for rollback mode and for WAL mode
-// databases (header bytes 18 and 19 = 2). It needs write access to the directory.
+// databases (header bytes 18 and 19 = 2). It needs write access to the directory:
+// a read-only open fails, and an open with immutable=1 does not look at journals.
+//
+// A -wal that holds frames is read on top of the restored main file, and also on
+// top of a completely written one. So first copy the WAL's pages to the main file,
+// sync, remove the WAL, and only then make the change that the journal protects.
 //
 // SQLite restores whole pages only: a database file whose length is no multiple
 // of the page size loses its odd end. While the file is empty (0 bytes) SQLite

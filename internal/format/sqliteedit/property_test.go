@@ -95,17 +95,88 @@ func randomStatement(t *rapid.T, e *Edit) {
 	}
 }
 
-// FuzzEdit feeds any bytes as a database of 512 byte pages. Nothing may panic or
-// hang, and a result must be reversible.
-func FuzzEdit(f *testing.F) {
-	e := begin(f, &image{size: 512})
-	must(f, e.Exec(schema))
+// goodImage is a sound store of 512 byte pages.
+func goodImage(t testing.TB) []byte {
+	t.Helper()
+	e := begin(t, &image{size: 512})
+	must(t, e.Exec(schema))
 	for i := range 20 {
-		must(f, e.Exec("INSERT INTO objects VALUES(?,?,?,?)", rawKey(i), i, make([]byte, 60*i), 1))
+		must(t, e.Exec("INSERT INTO objects VALUES(?,?,?,?)", rawKey(i), i, make([]byte, 60*i), 1))
 	}
 	r, err := e.Pages()
-	must(f, err)
-	good := patch(nil, r, true)
+	must(t, err)
+	return patch(nil, r, true)
+}
+
+// tryHostile edits any bytes as a database of 512 byte pages. Nothing may panic
+// or hang, and a result must be reversible.
+func tryHostile(data []byte) error {
+	src := &image{data: data[:len(data)/512*512], size: 512}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	e, err := Begin(ctx, src)
+	if err != nil {
+		return nil // refused: fine
+	}
+	defer e.Close()
+	_, _ = e.IntegrityCheck() // an error is an answer as well
+	for _, sql := range []string{
+		"INSERT INTO objects(hash,object) VALUES('k',zeroblob(3000))",
+		"DELETE FROM objects WHERE rowid%2=0",
+		"REINDEX",
+	} {
+		if e.Exec(sql) != nil {
+			break
+		}
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("no end within the time: %w", ctx.Err())
+	}
+	r, err := e.Pages()
+	if err != nil {
+		return nil
+	}
+	if !bytes.Equal(patch(patch(src.data, r, true), r, false), src.data) {
+		return fmt.Errorf("before-images do not give the original")
+	}
+	return nil
+}
+
+func TestHostileImages(t *testing.T) {
+	good := goodImage(t)
+	pages := len(good) / 512
+	rapid.Check(t, func(t *rapid.T) {
+		data := bytes.Clone(good)
+		for range rapid.IntRange(1, 6).Draw(t, "changes") {
+			page := rapid.IntRange(0, pages-1).Draw(t, "page")
+			at := data[page*512 : page*512+512]
+			switch rapid.IntRange(0, 5).Draw(t, "kind") {
+			case 0: // anywhere
+				at[rapid.IntRange(0, 511).Draw(t, "offset")] = rapid.Byte().Draw(t, "byte")
+			case 1: // b-tree page header and cell pointers
+				at[rapid.IntRange(0, 40).Draw(t, "offset")] = rapid.Byte().Draw(t, "byte")
+			case 2: // page numbers: cycles, pages used twice
+				at[rapid.SampledFrom([]int{3, 11, 511}).Draw(t, "offset")] = byte(rapid.IntRange(0, pages+1).Draw(t, "number"))
+			case 3:
+				copy(at, data[rapid.IntRange(0, pages-1).Draw(t, "from")*512:][:512])
+			case 4:
+				clear(at)
+			case 5: // database header: size, free list, schema, encoding
+				data[rapid.IntRange(16, 99).Draw(t, "offset")] = rapid.Byte().Draw(t, "byte")
+			}
+		}
+		if rapid.IntRange(0, 9).Draw(t, "truncate") == 0 { // mostly refused at once
+			data = data[:rapid.IntRange(0, len(data)).Draw(t, "length")]
+		}
+		if err := tryHostile(data); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// FuzzEdit is TestHostileImages for the native fuzzer.
+func FuzzEdit(f *testing.F) {
+	good := goodImage(f)
 	f.Add(good)
 	f.Add(good[:len(good)/2])
 	f.Add(good[:100])
@@ -116,30 +187,8 @@ func FuzzEdit(f *testing.F) {
 		f.Add(bad)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		src := &image{data: data[:len(data)/512*512], size: 512}
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		e, err := Begin(ctx, src)
-		if err != nil {
-			return
-		}
-		defer e.Close()
-		_, _ = e.IntegrityCheck()
-		for _, sql := range []string{
-			"INSERT INTO objects(hash,object) VALUES('k',zeroblob(3000))",
-			"DELETE FROM objects WHERE rowid%2=0",
-			"REINDEX",
-		} {
-			if e.Exec(sql) != nil {
-				break
-			}
-		}
-		r, err := e.Pages()
-		if err != nil {
-			return
-		}
-		if !bytes.Equal(patch(patch(src.data, r, true), r, false), src.data) {
-			t.Fatal("before-images do not give the original")
+		if err := tryHostile(data); err != nil {
+			t.Fatal(err)
 		}
 	})
 }
