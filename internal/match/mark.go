@@ -140,7 +140,7 @@ func (m *Matcher) reopen(k Mark) error {
 		if want.Size == 0 {
 			continue
 		}
-		name := fmt.Sprintf(partitionPattern, i)
+		name := partitionName(i)
 		if err := m.reopenPartition(i, filepath.Join(m.dir, name), want); err != nil {
 			return fmt.Errorf("resume: %w", err)
 		}

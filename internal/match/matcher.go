@@ -14,14 +14,15 @@ import (
 // Names of our files in Options.Dir. Partition files belong to a run and may be
 // resumed; split files are gone when Groups returns, unless the process died.
 const (
-	partitionPattern = "match-%04d.claims"
-	partitionPrefix  = "match-"
-	splitPattern     = "split-%06d.claims"
-	splitPrefix      = "split-"
-	fileSuffix       = ".claims"
+	partitionPrefix = "match-"
+	splitPrefix     = "split-"
+	fileSuffix      = ".claims"
 	// splitNumber is added to the number of a split file in checksums.
 	splitNumber = 1 << 32
 )
+
+func partitionName(i int) string     { return fmt.Sprintf("%s%04d%s", partitionPrefix, i, fileSuffix) }
+func splitName(number uint64) string { return fmt.Sprintf("%s%06d%s", splitPrefix, number, fileSuffix) }
 
 // ErrClosed is returned by everything after Close or Suspend.
 var ErrClosed = errors.New("match: already closed")
@@ -162,7 +163,7 @@ func (m *Matcher) hand(i int, b *block) error {
 func (m *Matcher) write(i int, b *block) error {
 	p := &m.parts[i]
 	if p.file == nil {
-		f, err := m.create(filepath.Join(m.dir, fmt.Sprintf(partitionPattern, i)), uint64(i))
+		f, err := m.create(filepath.Join(m.dir, partitionName(i)), uint64(i))
 		if err != nil {
 			return err
 		}

@@ -273,5 +273,5 @@ func (w *worker) flushPart(f *spillFile, b *block) error {
 
 func (w *worker) newSplitFile() (*spillFile, error) {
 	n := w.m.splits.Add(1)
-	return w.m.create(filepath.Join(w.m.dir, fmt.Sprintf(splitPattern, n)), splitNumber+n)
+	return w.m.create(filepath.Join(w.m.dir, splitName(n)), splitNumber+n)
 }
