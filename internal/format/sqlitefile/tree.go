@@ -48,7 +48,7 @@ const maxDepth = 20
 type Tree struct {
 	Root     uint32
 	Kind     TreeKind
-	Depth    int // levels, 1 = the root is a leaf; 0 = the root is unreadable
+	Depth    int // levels, 1 = the root is a leaf; 0 = the root is unreadable. If no leaf was met: interior levels plus one
 	Leaves   *PageSet
 	Interior *PageSet
 	Problems []Problem
@@ -95,6 +95,7 @@ type treeWalk struct {
 	problems problemList
 	levels   []level
 	bad      PageSet     // pages that were read and found unusable, so that they are read only once
+	deepest  int         // levels of interior pages met
 	visit    func(Place) // called for every child that is taken into the tree; may be nil
 }
 
@@ -149,6 +150,20 @@ func (w *treeWalk) run() {
 		}
 		w.child(l)
 	}
+	if t.Depth == 0 { // no leaf was met at all
+		t.Depth = w.deepest + 1
+	}
+}
+
+// below says what the children of the page at the end of the path should be; Other if nothing in the tree tells yet.
+func (w *treeWalk) below() PageType {
+	switch l := &w.levels[len(w.levels)-1]; {
+	case l.children == childLeaf, l.children == childMixed && w.t.Depth == len(w.levels)+1:
+		return w.t.Kind.leaf()
+	case l.children == childInterior, w.t.Depth > len(w.levels)+1:
+		return w.t.Kind.interior()
+	}
+	return Other
 }
 
 // look reads page n and says what it is. found is FoundNothing for a b-tree page of any type.
@@ -194,7 +209,8 @@ func (w *treeWalk) push(n uint32, lo, hi int64, hasRange bool) {
 	}
 	*l = level{page: n, data: copied, head: h, last: lo, lo: lo, hi: hi, hasRange: hasRange}
 	l.children = w.sample(l)
-	if l.children != childInterior {
+	w.deepest = max(w.deepest, depth+1)
+	if l.children == childLeaf {
 		w.t.Depth = max(w.t.Depth, depth+2)
 	}
 }
@@ -275,12 +291,7 @@ func (w *treeWalk) child(l *level) {
 // refused reports, as a Problem, a child whose number alone rules it out.
 func (w *treeWalk) refused(p Place) bool {
 	f, t := w.f, w.t
-	role := Other
-	if l := w.levels[len(w.levels)-1]; l.children == childLeaf {
-		role = t.Kind.leaf()
-	} else if l.children == childInterior {
-		role = t.Kind.interior()
-	}
+	role := w.below()
 	if p.Page == 0 || p.Page == f.LockBytePage() || (p.Page > f.filePages && !f.InWAL(p.Page)) {
 		found := f.absent(p.Page).Found
 		if p.Page == f.LockBytePage() {
@@ -320,12 +331,11 @@ func (w *treeWalk) descend(l *level, p Place) {
 	switch {
 	case found != FoundNothing:
 		w.bad.Add(p.Page)
-		role := Other
-		if l.children == childInterior {
-			role = t.Kind.interior()
-		}
-		w.childProblem(ProblemChild, p, role, found, describe(found, typ))
+		w.childProblem(ProblemChild, p, w.below(), found, describe(found, typ))
 	case typ == t.Kind.leaf():
+		if l.children == childMixed {
+			t.Depth = max(t.Depth, len(w.levels)+1)
+		}
 		if l.children == childInterior {
 			w.childProblem(ProblemDepth, p, t.Kind.interior(), FoundWrongType, "is a leaf where its neighbours are interior pages")
 		}

@@ -120,6 +120,28 @@ func TestTreeProblems(t *testing.T) {
 	}
 }
 
+// When all children of one interior page are gone, the rest of the tree tells that they were leaves.
+func TestRoleOfLostLeaves(t *testing.T) {
+	d := makeDeep(t)
+	b := bytes.Clone(d.raw)
+	for _, n := range d.bottom {
+		clear(b[(n-1)*512 : n*512])
+	}
+	f, err := newFile(bytes.NewReader(b), int64(len(b)), nil, 0, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree := f.Tree(d.root, Table)
+	if len(tree.Problems) != len(d.bottom) || tree.Depth != 3 || tree.Leaves.Count() != d.leaves-len(d.bottom) {
+		t.Fatalf("%d problems, depth %d", len(tree.Problems), tree.Depth)
+	}
+	for i, p := range tree.Problems {
+		if p.Kind != ProblemChild || p.Found != FoundZero || p.Role != TableLeaf || p.Page != d.bottom[i] || p.Parent != d.middle[1] {
+			t.Errorf("%+v", p)
+		}
+	}
+}
+
 // Locate gives the range of rowids that a leaf can hold.
 func TestLocate(t *testing.T) {
 	d := makeDeep(t)
