@@ -38,8 +38,10 @@ func newEngine(parent context.Context, cfg Config) *engine {
 	for _, c := range cfg.Classes {
 		e.classes[c.ID] = c
 	}
-	for i, u := range cfg.Store.Units() {
-		e.units = append(e.units, &unitRun{e: e, unit: u, index: i, tally: newTally()})
+	for _, u := range cfg.Store.Units() {
+		ur := &unitRun{e: e, unit: u}
+		ur.reset()
+		e.units = append(e.units, ur)
 	}
 	e.abreast = max(1, min(cfg.Workers, len(e.units)))
 	// The engine's own context gives its own cause, whoever cancelled the parent.
@@ -93,9 +95,20 @@ func (e *engine) failLocked(err error) error {
 
 // note adds a sentence for the person, once. Callers hold mu or are alone.
 func (e *engine) note(text string) {
-	if !slices.Contains(e.notes, text) {
-		e.notes = append(e.notes, text)
+	e.notes = addNote(e.notes, text)
+}
+
+// maxNotes bounds the sentences about one unit: nobody reads more, and a pass may meet very many oddities.
+const maxNotes = 100
+
+func addNote(notes []string, text string) []string {
+	switch {
+	case len(notes) > maxNotes || slices.Contains(notes, text):
+		return notes
+	case len(notes) == maxNotes:
+		return append(notes, "there were more notes than these")
 	}
+	return append(notes, text)
 }
 
 // seconds is the time spent in all lives of the run.

@@ -64,7 +64,7 @@ func (v *env) Emit(f finding.Finding) (int, error) {
 	} else if c != nil && *c == 0 {
 		f.CausedBy = nil // the cause was dropped as a race
 	}
-	f.Seq = e.numbers.take()
+	f.Seq = e.numbers.take(u.last)
 	if err := e.log.Append(&f); err != nil {
 		return 0, v.fault(e.failLocked(err))
 	}

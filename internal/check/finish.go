@@ -83,7 +83,7 @@ func (e *engine) settle() error {
 	}
 	var outs []runs.Outcome
 	for _, u := range e.units {
-		for _, seq := range u.races {
+		for seq := range u.races {
 			if to, ok := moved[seq]; ok {
 				seq = to
 			}

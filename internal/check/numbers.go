@@ -1,6 +1,9 @@
 package check
 
-import "slices"
+import (
+	"slices"
+	"sort"
+)
 
 // numbers hands out sequence numbers. After a resume the numbers of dropped findings are handed out first, so that
 // the run's numbers stay dense.
@@ -29,16 +32,24 @@ func newNumbers(used []int) numbers {
 	return n
 }
 
-// take returns the next number to use.
-func (n *numbers) take() int {
-	if len(n.free) == 0 {
+// take returns the smallest number that is free and greater than after, which is the unit's last one: so a cause always
+// has a smaller number than its effects. Every number that a unit lost is greater than those it kept, so if all units
+// find again what they lost, no gap remains.
+func (n *numbers) take(after int) int {
+	i := sort.Search(len(n.free), func(i int) bool { return n.free[i].to > after })
+	if i == len(n.free) {
 		n.next++
 		return n.next - 1
 	}
-	g := &n.free[0]
-	s := g.from
-	if g.from++; g.from > g.to {
-		n.free = n.free[1:]
+	g := n.free[i]
+	s := max(g.from, after+1)
+	left := make([]gap, 0, 2)
+	if g.from < s {
+		left = append(left, gap{g.from, s - 1})
 	}
+	if s < g.to {
+		left = append(left, gap{s + 1, g.to})
+	}
+	n.free = slices.Replace(n.free, i, i+1, left...)
 	return s
 }

@@ -23,10 +23,9 @@ import (
 
 // unitRun is one unit on its way through its passes.
 type unitRun struct {
-	e     *engine
-	unit  store.Unit
-	index int // in Store.Units
-	live  bool
+	e    *engine
+	unit store.Unit
+	live bool // somebody has it open
 
 	// Counters of the pass at work. They are added to by every Did, hence atomic.
 	passRecords, passBytes   atomic.Int64
@@ -36,8 +35,9 @@ type unitRun struct {
 	// Guarded by engine.mu.
 	point          point
 	tally          *tally
-	findings       int // recorded, in this life and before
-	races          []int
+	findings       int          // recorded, in this life and before
+	last           int          // highest number of a recorded finding
+	races          map[int]bool // numbers of findings that did not hold when read again
 	dropped        int
 	facts          map[string]json.RawMessage
 	notes          []string
@@ -60,18 +60,26 @@ func (u *unitRun) prefix(text string) string {
 // reset brings the unit to its very beginning.
 func (u *unitRun) reset() {
 	u.point = point{Unit: u.id()}
-	u.tally, u.findings, u.races, u.dropped = newTally(), 0, nil, 0
+	u.tally, u.findings, u.last, u.races, u.dropped = newTally(), 0, 0, map[int]bool{}, 0
 	u.facts, u.notes, u.records, u.bytes = map[string]json.RawMessage{}, nil, 0, 0
+	u.clearPass()
 }
 
-// adopt brings the unit to p. Its findings are counted when findings.jsonl is read.
+// clearPass sets the counters of the pass at work to nothing.
+func (u *unitRun) clearPass() {
+	for _, c := range []*atomic.Int64{&u.passRecords, &u.passBytes, &u.totalRecords, &u.totalBytes} {
+		c.Store(0)
+	}
+}
+
+// adopt brings the unit, which was reset, to p. Its findings are counted when findings.jsonl is read.
 func (u *unitRun) adopt(p point) {
 	u.point = p
-	u.races, u.dropped = slices.Clone(p.Races), p.Dropped
-	u.facts, u.notes = maps.Clone(p.Facts), slices.Clone(p.Notes)
-	if u.facts == nil {
-		u.facts = map[string]json.RawMessage{}
+	for _, seq := range p.Races {
+		u.races[seq] = true
 	}
+	maps.Copy(u.facts, p.Facts)
+	u.dropped, u.notes = p.Dropped, slices.Clone(p.Notes)
 	u.records, u.bytes = p.Records-p.PassRecords, p.Bytes-p.PassBytes
 	u.passRecords.Store(p.PassRecords)
 	u.passBytes.Store(p.PassBytes)
@@ -82,14 +90,15 @@ func (u *unitRun) capture() {
 	p := &u.point
 	p.PassRecords, p.PassBytes = u.passRecords.Load(), u.passBytes.Load()
 	p.Records, p.Bytes = u.records+p.PassRecords, u.bytes+p.PassBytes
-	p.Findings, p.Races, p.Dropped = u.findings, slices.Clone(u.races), u.dropped
+	p.Findings, p.Races, p.Dropped = u.findings, slices.Sorted(maps.Keys(u.races)), u.dropped
 	p.Facts, p.Notes = maps.Clone(u.facts), slices.Clone(u.notes)
 }
 
 // count adds a recorded finding to the unit's numbers. The engine's mu is held.
 func (u *unitRun) count(f *finding.Finding) {
 	u.findings++
-	if !slices.Contains(u.races, f.Seq) {
+	u.last = max(u.last, f.Seq)
+	if !u.races[f.Seq] {
 		u.tally.add(f, 1)
 	}
 }
@@ -98,9 +107,7 @@ func (u *unitRun) count(f *finding.Finding) {
 func (u *unitRun) note(text string) {
 	u.e.mu.Lock()
 	defer u.e.mu.Unlock()
-	if !slices.Contains(u.notes, text) {
-		u.notes = append(u.notes, text)
-	}
+	u.notes = addNote(u.notes, text)
 }
 
 // run leads the unit through the passes that are left and judges what was found while the unit was written to.
@@ -198,9 +205,7 @@ func (u *unitRun) runPass(p store.Pass) (err error) {
 		pt.Pass, pt.State = "", nil
 		u.records, u.bytes = pt.Records, pt.Bytes
 		pt.PassRecords, pt.PassBytes = 0, 0
-		for _, c := range []*atomic.Int64{&u.passRecords, &u.passBytes, &u.totalRecords, &u.totalBytes} {
-			c.Store(0)
-		}
+		u.clearPass()
 	})
 }
 
@@ -246,8 +251,8 @@ func (u *unitRun) confirmAll() error {
 			}
 		case !holds:
 			e.mu.Lock()
-			if !slices.Contains(u.races, f.Seq) {
-				u.races = append(u.races, f.Seq)
+			if !u.races[f.Seq] {
+				u.races[f.Seq] = true
 				u.tally.add(&f, -1)
 			}
 			e.mu.Unlock()
