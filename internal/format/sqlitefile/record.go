@@ -58,7 +58,8 @@ type Row struct {
 const maxColumns = 32767
 
 func (w *Row) reset(page uint32, cell int) {
-	*w = Row{Page: page, Cell: cell, Cols: w.Cols[:0]}
+	w.Page, w.Cell, w.Cols = page, cell, w.Cols[:0]
+	w.RowID, w.PayloadSize, w.Overflow, w.Truncated, w.Tail, w.TailKind = 0, 0, false, false, nil, Null
 }
 
 // decode splits payload, the first bytes of a record of total bytes, into columns (fileformat2.html, 2.1). It returns ""
@@ -76,11 +77,17 @@ func (w *Row) decode(payload []byte, total uint64) RowFault {
 		w.Truncated = true
 		return FaultRecord
 	}
-	head, body := payload[n:size], payload[size:]
-	rest := total - size // declared bytes of the columns not decoded yet
+	return w.columns(payload[n:size], payload[size:], total-size)
+}
+
+// columns decodes the serial types in head and their values in body. rest is the declared length of the body, of which
+// the end may be missing.
+func (w *Row) columns(head, body []byte, rest uint64) RowFault {
+	cols := w.Cols // a local copy: storing the slice into w for each column costs a write barrier
+	defer func() { w.Cols = cols }()
 	for len(head) > 0 {
 		typ, n := varint(head)
-		if n == 0 || len(w.Cols) == maxColumns {
+		if n == 0 || len(cols) == maxColumns {
 			w.Truncated = true
 			return FaultRecord
 		}
@@ -94,8 +101,12 @@ func (w *Row) decode(payload []byte, total uint64) RowFault {
 			w.Tail = body
 			return ""
 		}
-		w.Cols = append(w.Cols, Value{})
-		w.Cols[len(w.Cols)-1].set(typ, body[:length:length])
+		if len(cols) == cap(cols) {
+			cols = append(cols, Value{})
+		} else {
+			cols = cols[:len(cols)+1]
+		}
+		cols[len(cols)-1].set(typ, body[:length:length])
 		body = body[length:]
 		rest -= length
 	}
@@ -126,21 +137,24 @@ func serialKind(typ uint64) Kind {
 	return Text
 }
 
-// set decodes the body b of serial type typ.
+// set decodes the body b of serial type typ into v, which may hold anything.
 func (v *Value) set(typ uint64, b []byte) {
-	v.Kind = serialKind(typ)
+	if typ >= 12 {
+		v.Kind, v.I, v.F, v.B = Blob-Kind(typ&1), 0, 0, b // odd types are text
+		return
+	}
+	*v = Value{Kind: serialKind(typ)}
 	switch typ {
-	case 0:
+	case 1:
+		v.I = int64(int8(b[0]))
 	case 7:
 		v.F = math.Float64frombits(binary.BigEndian.Uint64(b))
 	case 8, 9:
 		v.I = int64(typ - 8)
-	case 1, 2, 3, 4, 5, 6:
+	case 2, 3, 4, 5, 6:
 		v.I = int64(int8(b[0]))
 		for _, c := range b[1:] {
 			v.I = v.I<<8 | int64(c)
 		}
-	default:
-		v.B = b
 	}
 }
