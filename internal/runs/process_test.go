@@ -1,0 +1,170 @@
+package runs
+
+import (
+	"os"
+	"os/exec"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestInterruptedIsDerived(t *testing.T) {
+	d := testDir(t)
+	me := thisProcess()
+	gone := exec.Command(os.Args[0], "-test.run=^$")
+	if err := gone.Run(); err != nil {
+		t.Skip("cannot run the test binary again:", err)
+	}
+	for name, c := range map[string]struct {
+		state State
+		proc  process
+		host  string
+		want  State
+	}{
+		"alive":             {Running, me, hostname(), Running},
+		"gone":              {Running, process{gone.ProcessState.Pid(), me.boot, me.start}, hostname(), Interrupted},
+		"nonsense":          {Running, process{-1, me.boot, 0}, hostname(), Interrupted},
+		"finished and gone": {Finished, process{-1, me.boot, 0}, hostname(), Finished},
+		"on another host":   {Running, process{-1, "", 0}, "elsewhere.example", Running},
+	} {
+		r := testRun(t, d, "")
+		st := Status{State: c.state, PID: c.proc.pid, Boot: c.proc.boot, Start: c.proc.start, Host: c.host}
+		if err := r.WriteJSON(StatusFile, st); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := r.Status(); err != nil || got.State != c.want {
+			t.Errorf("%s: %s, %v", name, got.State, err)
+		}
+	}
+	if me.start == 0 || me.boot == "" {
+		t.Skip("no /proc here: reused process ids cannot be told")
+	}
+	for name, p := range map[string]process{"reused id": {me.pid, me.boot, me.start + 1}, "another boot": {me.pid, "0000", me.start}} {
+		if alive(p) {
+			t.Errorf("%s counts as alive", name)
+		}
+	}
+}
+
+// In another PID namespace the number means nothing, but the lock does.
+func TestALockedRunIsRunning(t *testing.T) {
+	r := testRun(t, testDir(t), "")
+	if err := r.WriteJSON(StatusFile, Status{State: Running, PID: -1, Host: hostname()}); err != nil {
+		t.Fatal(err)
+	}
+	unlock, err := r.Lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st, err := r.Status(); err != nil || st.State != Running {
+		t.Errorf("%s, %v", st.State, err)
+	}
+	unlock()
+	if st, err := r.Status(); err != nil || st.State != Interrupted || !st.Resumable() {
+		t.Errorf("%s, %v", st.State, err)
+	}
+	if err := os.Remove(r.File(StatusFile)); err != nil {
+		t.Fatal(err)
+	}
+	if st, err := r.Status(); err != nil || st.State != Interrupted {
+		t.Errorf("without a status: %s, %v", st.State, err)
+	}
+	if err := os.WriteFile(r.File(StatusFile), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Status(); err == nil {
+		t.Error("garbage is a status")
+	}
+}
+
+func TestLockNestsAndExcludes(t *testing.T) {
+	d := testDir(t)
+	r := testRun(t, d, "")
+	other, err := d.Find(r.ID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := r.Lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := r.Lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, unlock := range []func(){first, first, second} { // the second call of first must not count
+		if _, err := other.Lock(); err == nil {
+			t.Fatal("two have the lock")
+		}
+		unlock()
+	}
+	unlock, err := other.Lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	unlock()
+}
+
+func TestStatusIsWrittenTwiceASecondAtMost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := testRun(t, testDir(t), "")
+		time.Sleep(time.Second)
+		writes, last := 0, int64(-1)
+		for i := range int64(100) {
+			if err := r.WriteStatus(Status{State: Running, Progress: Progress{Records: i}}); err != nil {
+				t.Fatal(err)
+			}
+			st, err := r.Status()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if st.Records != last {
+				writes, last = writes+1, st.Records
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		if writes != 20 {
+			t.Errorf("%d writes in 10 s", writes)
+		}
+		if err := r.WriteStatus(Status{State: Stopped}); err != nil {
+			t.Fatal(err)
+		}
+		if st, err := r.Status(); err != nil || st.State != Stopped {
+			t.Errorf("a change of the state was left out: %+v, %v", st, err)
+		}
+	})
+}
+
+func TestRequestsAddUp(t *testing.T) {
+	r := testRun(t, testDir(t), "")
+	n := func(v int64) *int64 { return &v }
+	for _, c := range []Control{{Rate: n(5)}, {RateBytes: n(0)}, {Stop: true}, {Rate: n(7)}} {
+		if err := r.Request(c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := r.Control()
+	if err != nil || !c.Stop || *c.Rate != 7 || *c.RateBytes != 0 {
+		t.Errorf("%+v, %v", c, err)
+	}
+	for range 2 {
+		if err := r.ClearControl(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if c, err := r.Control(); err != nil || c != (Control{}) {
+		t.Errorf("%+v, %v", c, err)
+	}
+	if err := os.WriteFile(r.File(ControlFile), []byte("{\"st"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Control(); err == nil {
+		t.Error("garbage is a request")
+	}
+	if err := r.Request(Control{Stop: true}); err != nil {
+		t.Error(err)
+	}
+	if c, err := r.Control(); err != nil || !c.Stop {
+		t.Errorf("%+v, %v", c, err)
+	}
+}
