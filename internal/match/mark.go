@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+
+	"fettle/internal/claim"
 )
 
 // markVersion is the only version of Mark there is.
@@ -47,7 +49,7 @@ func (k Mark) check() error {
 		return err
 	}
 	for i, p := range k.Partitions {
-		if p.Claims < 0 || p.Bytes < p.Claims || p.Size < p.Bytes || (p.Claims == 0) != (p.Size == 0) {
+		if p.Claims < 0 || p.Bytes/claim.MinEncoded < p.Claims || p.Size < p.Bytes || (p.Claims == 0) != (p.Size == 0) {
 			return fmt.Errorf("match: mark of partition %d is not possible: %d claims of %d bytes in a file of %d", i, p.Claims, p.Bytes, p.Size)
 		}
 	}
@@ -123,6 +125,7 @@ func Resume(o Options, k Mark) (*Matcher, error) {
 		return nil, fmt.Errorf("resume: %w", err)
 	}
 	m.spilled = true
+	m.pool.spills()
 	if err := m.reopen(k); err != nil {
 		return nil, errors.Join(err, m.Suspend())
 	}

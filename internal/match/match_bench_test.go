@@ -15,7 +15,7 @@ func BenchmarkMatch(b *testing.B) {
 	for _, c := range []struct {
 		name   string
 		memory int64
-	}{{"memory", 1 << 30}, {"spill", 4 << 20}} {
+	}{{"memory", 1 << 30}, {"spill", 64 << 20}} {
 		b.Run(c.name, func(b *testing.B) {
 			b.ReportAllocs()
 			m, err := New(Options{Dir: b.TempDir(), Memory: c.memory, Writers: 1})

@@ -409,7 +409,9 @@ func TestConcurrentWriters(t *testing.T) {
 				if err := w.Add(numbered(i, k)); err != nil {
 					t.Error(err)
 				}
-				m.Stats()
+				if i%1000 == 0 {
+					m.Stats()
+				}
 			}
 			if err := w.Close(); err != nil {
 				t.Error(err)

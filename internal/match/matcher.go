@@ -202,6 +202,7 @@ func (m *Matcher) spill() error {
 		}
 	}
 	m.spilled = true
+	m.pool.spills()
 	return nil
 }
 
