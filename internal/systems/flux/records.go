@@ -1,0 +1,112 @@
+package flux
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/pierrec/lz4/v4"
+
+	"fettle/internal/format/treeobj"
+	"fettle/internal/store"
+)
+
+// Addresses of records in plans. A record's content is JSON for people.
+//
+//	objects/sha1-..        the row of a blob (recordRow); nil: no such row
+//	objects/rowid/17       the row with that rowid, where a hash does not name it uniquely
+//	objects/storage-class  how many rows have a key of storage class BLOB
+//	checkpt_v2/9           the value of a checkpoint row
+//	checkpt/kvs-primary    the value of the legacy row
+//	schema/checkpt_v2      the statement that makes the table
+//	file                   the whole database, built anew from every readable row
+//	wal                    the -wal, moved into the database as SQLite would
+const (
+	addrObjects      = "objects/"
+	addrRowID        = "objects/rowid/"
+	addrStorageClass = "objects/storage-class"
+	addrCheckpoint   = "checkpt_v2/"
+	addrLegacy       = "checkpt/kvs-primary"
+	addrTable        = "schema/checkpt_v2"
+	addrFile         = "file"
+	addrWAL          = "wal"
+)
+
+// Statements of the tables as Flux makes them (content-sqlite).
+const (
+	sqlObjects    = "CREATE TABLE IF NOT EXISTS objects(  hash BLOB PRIMARY KEY,  size INT,  object BLOB,  epoch INT DEFAULT 0);"
+	sqlCheckpoint = "CREATE TABLE IF NOT EXISTS checkpt_v2(  id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL,  value TEXT);"
+)
+
+// compressFrom is the content length from which Flux stores an LZ4 block.
+const compressFrom = 256
+
+// recordRow is a row of the objects table in a plan.
+type recordRow struct {
+	RowID  int64       `json:"rowid,omitempty"` // 0 for rows that are to be inserted
+	Key    string      `json:"key"`             // storage class of the key: "text" or "blob"
+	Size   *int64      `json:"size"`            // the column; null when it is no number
+	Epoch  *int64      `json:"epoch,omitempty"`
+	Object store.Bytes `json:"object"` // the column; null when it is NULL
+}
+
+func (r recordRow) bytes() store.Bytes {
+	b, err := json.Marshal(r)
+	if err != nil {
+		panic(err) // strings, numbers and bytes always marshal
+	}
+	return b
+}
+
+func parseRecordRow(b store.Bytes) (recordRow, error) {
+	var r recordRow
+	if err := json.Unmarshal(b, &r); err != nil {
+		return r, fmt.Errorf("row in plan: %w", err)
+	}
+	if r.Key != "text" && r.Key != "blob" {
+		return r, fmt.Errorf("row in plan: storage class %q", r.Key)
+	}
+	return r, nil
+}
+
+// rowOf makes the record of a decoded row.
+func rowOf(row *blobRow, rowID int64) recordRow {
+	r := recordRow{RowID: rowID, Key: "text", Object: store.Bytes(row.Stored)}
+	if row.BlobKey {
+		r.Key = "blob"
+	}
+	size := row.Size
+	r.Size = &size
+	if row.HasEp {
+		e := row.Epoch
+		r.Epoch = &e
+	}
+	return r
+}
+
+// newRow makes the record of a blob that is to be stored, in the form that Flux would give it.
+func newRow(content []byte, epoch int64, hasEpoch bool) recordRow {
+	r := recordRow{Key: "text"}
+	size := int64(-1)
+	object := content
+	if len(content) >= compressFrom {
+		buf := make([]byte, lz4.CompressBlockBound(len(content)))
+		// A block that does not shrink is reported as 0 and kept as it is; readers take either form at any size.
+		if n, err := lz4.CompressBlock(content, buf, nil); err == nil && n > 0 && n < len(content) {
+			size, object = int64(len(content)), buf[:n]
+		}
+	}
+	r.Size, r.Object = &size, store.Bytes(append([]byte{}, object...))
+	if hasEpoch {
+		r.Epoch = &epoch
+	}
+	return r
+}
+
+func objectAddr(ref treeobj.Ref) string { return addrObjects + ref.String() }
+
+// refOfAddr is the inverse of objectAddr.
+func refOfAddr(addr string) (treeobj.Ref, bool) {
+	ref, err := treeobj.ParseRef(strings.TrimPrefix(addr, addrObjects))
+	return ref, err == nil && strings.HasPrefix(addr, addrObjects)
+}

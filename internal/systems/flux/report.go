@@ -1,0 +1,462 @@
+package flux
+
+import (
+	"context"
+	"errors"
+	"path"
+	"slices"
+
+	"fettle/internal/finding"
+	"fettle/internal/format/treeobj"
+	"fettle/internal/store"
+)
+
+// reporter is the last pass: it names what the others found, in one fixed order: the file, the checkpoint rows, the keys
+// in the order of the tree, the blobs that nothing uses. It is the only one that emits findings.
+type reporter struct {
+	u     *unit
+	env   store.Env
+	v     *dirVisitor
+	taint *taint
+
+	fileCause  *int            // the finding about the file that lost rows follow from
+	lost       map[string]bool // blobrefs that the index names and the table lost
+	blobKeys   bool            // rows of the wrong storage class are told in one finding
+	listed     bitmap
+	extra      int // how many more times directories may be listed under a second path
+	omitted    int64
+	older      *versionFinder
+	olderTries int
+}
+
+// reportDamage is the pass.
+func (u *unit) reportDamage(ctx context.Context, env store.Env) error {
+	if u.reach == nil {
+		if err := u.walkTree(ctx, env); err != nil {
+			return err
+		}
+		if err := u.checkIndex(ctx, env); err != nil {
+			return err
+		}
+	}
+	r := &reporter{u: u, env: env, v: newDirVisitor(u), lost: map[string]bool{}, extra: max(100000, u.idx.n), olderTries: maxOlderTries}
+	for _, ref := range u.indexed.Lost {
+		r.lost[ref] = true
+	}
+	r.blobKeys = u.counts.BlobKeys > maxSingleBlobKeys
+	for _, step := range []func(context.Context) error{r.file, r.rows, r.tree, r.orphans, r.notes} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// maxSingleBlobKeys is up to how many rows of the wrong storage class are findings of their own.
+const maxSingleBlobKeys = 64
+
+// maxOlderTries bounds how many findings of one check are looked up in older checkpoints; a plan looks up all of them.
+const maxOlderTries = 500
+
+func (r *reporter) emit(f finding.Finding) (int, error) {
+	if f.Path != nil && r.u.skipped(*f.Path) {
+		return 0, nil
+	}
+	return r.env.Emit(f)
+}
+
+// skipped tells whether the user does not want to hear of a key. A pattern matches a key when it matches it whole or up
+// to a dot; the star does not stop at dots.
+func (u *unit) skipped(key string) bool {
+	for _, p := range u.opts.skip {
+		if matchKey(p, key) {
+			return true
+		}
+	}
+	return false
+}
+
+func matchKey(pattern, key string) bool {
+	for {
+		if ok, err := path.Match(pattern, key); err == nil && ok {
+			return true
+		}
+		i := lastDot(key)
+		if i < 0 {
+			return false
+		}
+		key = key[:i]
+	}
+}
+
+func lastDot(s string) int {
+	for i := len(s) - 1; i >= 0; i-- {
+		if s[i] == '.' {
+			return i
+		}
+	}
+	return -1
+}
+
+// tree names every damaged key below the chosen roots.
+func (r *reporter) tree(ctx context.Context) error {
+	if r.u.reach.good() {
+		return nil
+	}
+	r.taint = newTaint(r.u)
+	r.listed = newBitmap(r.u.idx.n)
+	for _, root := range r.u.roots {
+		n := r.u.idx.find(root.ref.Sum())
+		if n < 0 {
+			continue
+		}
+		bad, err := r.taint.compute(ctx, n)
+		if err != nil {
+			return err
+		}
+		if bad {
+			if err := r.list(ctx, root, n); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// listItem is one thing to do on the way through a directory: name a damaged key, or go down.
+type listItem struct {
+	claims *keyClaims
+	child  int
+	path   string
+}
+
+// list goes through the tainted directories below root in the order of their entries.
+func (r *reporter) list(ctx context.Context, root chosenRoot, n int) error {
+	stack := [][]listItem{{{child: n}}}
+	for len(stack) > 0 {
+		top := len(stack) - 1
+		if len(stack[top]) == 0 {
+			stack = stack[:top]
+			continue
+		}
+		it := stack[top][0]
+		stack[top] = stack[top][1:]
+		if it.claims != nil {
+			if err := r.key(ctx, it.claims); err != nil {
+				return err
+			}
+			continue
+		}
+		if r.listed.has(it.child) {
+			if r.extra == 0 {
+				r.omitted++
+				continue
+			}
+			r.extra--
+		}
+		r.listed.set(it.child)
+		if err := r.env.Did(ctx, 1, 0); err != nil {
+			return err
+		}
+		items, err := r.directory(root, it.child, it.path)
+		if err != nil {
+			return err
+		}
+		stack = append(stack, items)
+	}
+	return nil
+}
+
+// key looks for an older version of the key, so that the finding can say what there is to restore, and emits it.
+func (r *reporter) key(ctx context.Context, c *keyClaims) error {
+	if r.olderTries > 0 && c.Entry != "root" {
+		r.olderTries--
+		if r.older == nil {
+			r.older = newVersionFinder(r.u, c.Root.ref)
+		}
+		v, err := r.older.inCheckpoints(ctx, c.Path)
+		if err != nil {
+			return err
+		}
+		c.Older = v
+	}
+	f := judgeKey(c)
+	if r.fileCause != nil {
+		for _, b := range c.Bad {
+			if r.lost[b.Text] || b.Class == UndecodableBlob && b.Says == shortRow {
+				f.CausedBy = r.fileCause
+			}
+		}
+	}
+	_, err := r.emit(f)
+	return err
+}
+
+// directory makes the items of directory number n, which lies at dirPath.
+func (r *reporter) directory(root chosenRoot, n int, dirPath string) ([]listItem, error) {
+	row, err := r.v.b.at(r.u.idx.at(n))
+	if err != nil {
+		return nil, err
+	}
+	ref, err := treeobj.RefFromHash(row.Hash)
+	if err != nil {
+		return nil, err
+	}
+	t := r.v.scan.ParseDir(row.Content)
+	base := keyClaims{Dir: ref, DirPath: dirPath, Root: root}
+	var items []listItem
+	var logBad = r.jobLogBad(t)
+	for i := range t.Entries {
+		e := &t.Entries[i]
+		c := base
+		c.Path = joinKey(dirPath, treeobj.JoinKey(t.Path(i)))
+		c.Entry, c.Of = e.Type.String(), int(e.Count)
+		switch {
+		case e.Rule != treeobj.RuleNone:
+			c.Rule = t.Err(i)
+			items = append(items, listItem{claims: &c})
+		case e.Type == treeobj.TypeValref:
+			c.Bad = r.badRefs(e, DanglingValref)
+			if len(c.Bad) > 0 {
+				items = append(items, listItem{claims: &c})
+			} else if logBad && e.Depth == 0 && string(e.Name) == "eventlog" {
+				if err := r.logFinding(&c); err != nil {
+					return nil, err
+				}
+			}
+		case e.Type == treeobj.TypeDirref:
+			items = append(items, r.subdirectory(e, &c)...)
+		}
+	}
+	return items, nil
+}
+
+// subdirectory judges a dirref and says whether to go down.
+func (r *reporter) subdirectory(e *treeobj.Entry, c *keyClaims) []listItem {
+	var items []listItem
+	c.Bad = r.badRefs(e, DanglingDirref)
+	n, have := r.v.lookup(e.Ref)
+	if len(c.Bad) == 0 && r.u.reach.notDir.has(n) {
+		c.Bad = []badRef{r.notDirectory(e.Ref, n)}
+	}
+	if len(c.Bad) > 0 {
+		items = append(items, listItem{claims: c})
+	}
+	if n >= 0 && have.goodContent() && !r.u.reach.notDir.has(n) && r.taint.bad.has(n) {
+		items = append(items, listItem{child: n, path: c.Path})
+	}
+	return items
+}
+
+// notDirectory says why a good blob is no directory.
+func (r *reporter) notDirectory(ref treeobj.Ref, n int) badRef {
+	b := badRef{Ref: ref, Text: ref.String(), Class: NotADirectory, Says: "the blob is no directory object"}
+	reader := newBlobReader(r.u) // the visitor's own buffers hold the directory that is being listed
+	content, err := reader.content(r.u.idx.at(n))
+	if err != nil {
+		return b
+	}
+	var scan treeobj.Scanner
+	t := scan.ParseDir(content)
+	if e := t.Err(-1); e != nil {
+		b.Says = "the blob is no directory object: " + e.Error()
+		if t.IsDir() && !t.Broken {
+			b.Class = InvalidTreeobj
+		}
+	}
+	return b
+}
+
+// badRefs looks up the references of an entry again and describes the bad ones.
+func (r *reporter) badRefs(e *treeobj.Entry, missing string) []badRef {
+	var bad []badRef
+	var reader *blobReader
+	e.EachRef(func(i int, ref treeobj.Ref) bool {
+		n, have := r.v.lookup(ref)
+		b := badRef{Index: i, Ref: ref, Text: ref.String()}
+		switch {
+		case n < 0:
+			b.Class, b.Says = missing, "no such row"
+			if r.lost[b.Text] {
+				b.Says = "no such row; the hash index names it, so it was there"
+			}
+		case have.usable():
+			return true
+		default:
+			if reader == nil {
+				reader = newBlobReader(r.u)
+			}
+			row, err := reader.at(have)
+			if err != nil {
+				b.Class, b.Says = UndecodableBlob, err.Error()
+				break
+			}
+			f := rowFault(row)
+			if f.class == HashStorageClass && r.blobKeys {
+				return true
+			}
+			b.Class, b.Says = f.class, f.says
+		}
+		bad = append(bad, b)
+		return true
+	})
+	return bad
+}
+
+// shortRow is what rowDecoder says of a row whose overflow chain is broken.
+const shortRow = "part of the row lies on an unreadable page"
+
+func (r *reporter) jobLogBad(t *treeobj.Tree) bool {
+	var log, spec bool
+	for i := range t.Entries {
+		if e := &t.Entries[i]; e.Depth == 0 {
+			log = log || string(e.Name) == "eventlog"
+			spec = spec || string(e.Name) == "jobspec" || string(e.Name) == "J"
+		}
+	}
+	return log && spec && r.v.logOutOfOrder(t)
+}
+
+func (r *reporter) logFinding(c *keyClaims) error {
+	f := judgeLog(c)
+	_, err := r.emit(f)
+	return err
+}
+
+func joinKey(dir, name string) string {
+	if dir == "" {
+		return name
+	}
+	return dir + "." + name
+}
+
+// taint finds out which directories have a seed at or anywhere below them: depth first, every directory once. By default
+// the seeds are the damaged directories.
+type taint struct {
+	u    *unit
+	done bitmap
+	bad  bitmap
+	seed bitmap // directories that count as damaged themselves
+	v    *dirVisitor
+}
+
+func newTaint(u *unit) *taint {
+	seed := newBitmap(u.idx.n)
+	for i := range seed {
+		seed[i] = u.reach.hurt[i] | u.reach.notDir[i]
+	}
+	return &taint{u: u, done: newBitmap(u.idx.n), bad: newBitmap(u.idx.n), seed: seed, v: newDirVisitor(u)}
+}
+
+// taintFrame is a directory whose subdirectories are being looked at.
+type taintFrame struct {
+	n        int
+	children []uint32
+}
+
+// compute tells whether directory n or anything below it is damaged. Loops, which only damage can make, end here because
+// content that does not hash to its name is never followed, and because of the done set.
+func (t *taint) compute(ctx context.Context, n int) (bool, error) {
+	stack := []taintFrame{}
+	push := func(n int) error {
+		t.done.set(n)
+		if t.seed.has(n) {
+			t.bad.set(n)
+		}
+		var children []uint32
+		if !t.u.reach.notDir.has(n) {
+			var out batchResult
+			if err := t.v.visit(n, &out); err != nil {
+				return err
+			}
+			children = out.children
+			if len(out.notDir) > 0 {
+				return errors.New("a directory changed while the check was running")
+			}
+		}
+		stack = append(stack, taintFrame{n: n, children: children})
+		return nil
+	}
+	if t.done.has(n) {
+		return t.bad.has(n), nil
+	}
+	if err := push(n); err != nil {
+		return false, err
+	}
+	for steps := 0; len(stack) > 0; steps++ {
+		if steps&1023 == 0 && ctx.Err() != nil {
+			return false, ctx.Err()
+		}
+		f := &stack[len(stack)-1]
+		if len(f.children) == 0 {
+			bad := t.bad.has(f.n)
+			stack = stack[:len(stack)-1]
+			if bad && len(stack) > 0 {
+				t.bad.set(stack[len(stack)-1].n)
+			}
+			continue
+		}
+		c := int(f.children[0])
+		f.children = f.children[1:]
+		if t.done.has(c) {
+			if t.bad.has(c) {
+				t.bad.set(f.n)
+			}
+			continue
+		}
+		if err := push(c); err != nil {
+			return false, err
+		}
+	}
+	return t.bad.has(n), nil
+}
+
+// orphans names damaged rows that the checked tree does not use, and rows that stand twice.
+func (r *reporter) orphans(ctx context.Context) error {
+	u := r.u
+	if u.counts.Bad == 0 && u.counts.BlobKeys == 0 && u.idx.twins == 0 {
+		return nil
+	}
+	var list []uint32
+	for n := 0; n < u.idx.n; n++ {
+		e := u.idx.at(n)
+		if !e.usable() && !u.reach.used.has(n) || e.has(flagDuplicate) {
+			list = append(list, uint32(n))
+		}
+	}
+	slices.SortFunc(list, func(a, b uint32) int { return int(a) - int(b) })
+	var firstOf treeobj.Ref
+	for _, n := range list {
+		if err := r.env.Did(ctx, 1, 0); err != nil {
+			return err
+		}
+		e := u.idx.at(int(n))
+		row, err := r.v.b.at(e)
+		if err != nil {
+			return err
+		}
+		ref, err := treeobj.RefFromHash(row.Hash)
+		if err != nil {
+			return err
+		}
+		if e.has(flagDuplicate) {
+			if ref != firstOf {
+				firstOf = ref
+				if e.usable() || u.reach.used.has(int(n)) {
+					continue
+				}
+			} else {
+				if _, err := r.emit(judgeDuplicate(ref, row, e, r.v.b.row.RowID)); err != nil {
+					return err
+				}
+				continue
+			}
+		}
+		if fault := rowFault(row); fault.class != "" && !(fault.class == HashStorageClass && r.blobKeys) {
+			if _, err := r.emit(judgeOrphan(ref, fault, e, r.v.b.row.RowID)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

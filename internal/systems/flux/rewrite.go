@@ -1,0 +1,342 @@
+package flux
+
+import (
+	"context"
+	"fmt"
+	"sort"
+	"strings"
+
+	"fettle/internal/format/treeobj"
+)
+
+// editKey names an entry by the directory object that holds it, not by its path: a directory that is used under several
+// paths has the same damage under each, and is mended once for all of them. That keeps a repair linear in the number of
+// objects even where there are 2^24 paths.
+type editKey struct {
+	dir  treeobj.Ref
+	name string // relative to the directory object: has dots where inline directories are nested
+}
+
+// edit is what becomes of an entry: nil raw removes it.
+type edit struct{ raw []byte }
+
+// rewriter builds new directory objects from old ones with edits applied. Nothing is written: new blobs are collected.
+type rewriter struct {
+	u     *unit
+	b     *blobReader
+	scan  treeobj.Scanner
+	edits map[treeobj.Ref]map[string]edit
+	taint *taint // directories with edits at or below them; computed by rewrite
+	memo  map[treeobj.Ref]treeobj.Ref
+	blobs map[treeobj.Ref][]byte // new blobs that the store does not have
+	order []treeobj.Ref          // of blobs, children before parents
+	alg   treeobj.Alg
+}
+
+func newRewriter(u *unit, alg treeobj.Alg) *rewriter {
+	return &rewriter{u: u, b: newBlobReader(u), edits: map[treeobj.Ref]map[string]edit{},
+		memo: map[treeobj.Ref]treeobj.Ref{}, blobs: map[treeobj.Ref][]byte{}, alg: alg}
+}
+
+// set records an edit. All edits must be made before the first rewrite.
+func (w *rewriter) set(k editKey, e edit) {
+	if w.edits[k.dir] == nil {
+		w.edits[k.dir] = map[string]edit{}
+	}
+	w.edits[k.dir][k.name] = e
+}
+
+// locate finds the directory object that holds the entry of key. raw is the entry, nil if the directory is there and the
+// entry is not. ok is false when the way is blocked.
+func (w *rewriter) locate(root treeobj.Ref, key string) (k editKey, raw []byte, ok bool) {
+	names := treeobj.SplitKey(key)
+	at := root
+	for i := 0; i < len(names); {
+		content, have := w.b.get(at)
+		if !have {
+			return editKey{}, nil, false
+		}
+		t := w.scan.ParseDir(content)
+		if !t.IsDir() || t.Broken {
+			return editKey{}, nil, false
+		}
+		parent, start, next := int32(-1), i, -1
+		for ; i < len(names); i++ {
+			if next = findEntry(t, parent, names[i]); next < 0 {
+				break
+			}
+			if t.Entries[next].Type != treeobj.TypeDir || t.Entries[next].Rule != treeobj.RuleNone {
+				i++
+				break
+			}
+			parent = int32(next)
+		}
+		if next < 0 || i == len(names) {
+			k = editKey{dir: at, name: strings.Join(names[start:], ".")}
+			if next < 0 {
+				return k, nil, i == len(names)-1 // the key is not there, but its directory is
+			}
+			return k, append([]byte(nil), t.Entries[next].Raw...), true
+		}
+		if t.Entries[next].Type != treeobj.TypeDirref {
+			return editKey{}, nil, false
+		}
+		at = t.Entries[next].Ref
+	}
+	return editKey{}, nil, false
+}
+
+// store remembers a blob that has to be inserted and returns its reference.
+func (w *rewriter) store(content []byte) treeobj.Ref {
+	ref := treeobj.Hash(w.alg, content)
+	if _, have := w.blobs[ref]; have {
+		return ref
+	}
+	if n := w.u.idx.find(ref.Sum()); n >= 0 && w.u.idx.at(n).usable() {
+		return ref
+	}
+	w.blobs[ref] = append([]byte(nil), content...)
+	w.order = append(w.order, ref)
+	return ref
+}
+
+// rewriteFrame is a directory whose children are being rewritten.
+type rewriteFrame struct {
+	ref      treeobj.Ref
+	dir      *treeobj.Dir
+	children []rewriteChild
+}
+
+type rewriteChild struct {
+	name string
+	ref  treeobj.Ref
+}
+
+// rewrite returns the reference of the directory that stands for ref once all edits at and below it are made.
+func (w *rewriter) rewrite(ctx context.Context, root treeobj.Ref) (treeobj.Ref, error) {
+	var stack []*rewriteFrame
+	enter := func(ref treeobj.Ref) error {
+		f, err := w.open(ref)
+		if err == nil {
+			stack = append(stack, f)
+		}
+		return err
+	}
+	if done, ok := w.memo[root]; ok {
+		return done, nil
+	}
+	if err := enter(root); err != nil {
+		return root, err
+	}
+	for len(stack) > 0 {
+		if err := ctx.Err(); err != nil {
+			return root, err
+		}
+		f := stack[len(stack)-1]
+		if len(f.children) == 0 {
+			w.memo[f.ref] = w.store(f.dir.Marshal())
+			stack = stack[:len(stack)-1]
+			continue
+		}
+		c := f.children[0]
+		done, ok := w.memo[c.ref]
+		if !ok {
+			if err := enter(c.ref); err != nil {
+				return root, err
+			}
+			continue
+		}
+		f.children = f.children[1:]
+		if done != c.ref {
+			raw, err := treeobj.NewDirref(done)
+			if err != nil {
+				return root, err
+			}
+			if err := setNested(f.dir, c.name, edit{raw: raw}); err != nil {
+				return root, err
+			}
+		}
+	}
+	return w.memo[root], nil
+}
+
+// open reads a directory, applies its own edits, and lists the subdirectories that need rewriting.
+func (w *rewriter) open(ref treeobj.Ref) (*rewriteFrame, error) {
+	content, ok := w.b.get(ref)
+	if !ok {
+		return nil, fmt.Errorf("rewrite directory %s: it is lost or damaged", ref)
+	}
+	t := w.scan.ParseDir(content)
+	dir, err := treeobj.NewDir(t)
+	if err != nil {
+		return nil, fmt.Errorf("rewrite directory %s: %w", ref, err)
+	}
+	f := &rewriteFrame{ref: ref, dir: dir}
+	edits := w.edits[ref]
+	for i := range t.Entries {
+		e := &t.Entries[i]
+		if e.Type != treeobj.TypeDirref || e.Rule != treeobj.RuleNone {
+			continue
+		}
+		name := treeobj.JoinKey(t.Path(i))
+		if _, edited := edits[name]; edited || !w.needs(e.Ref) {
+			continue
+		}
+		f.children = append(f.children, rewriteChild{name: name, ref: e.Ref})
+	}
+	names := make([]string, 0, len(edits))
+	for name := range edits {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	for _, name := range names {
+		if err := setNested(dir, name, edits[name]); err != nil {
+			return nil, fmt.Errorf("rewrite directory %s: %w", ref, err)
+		}
+	}
+	return f, nil
+}
+
+// seal computes which directories below root have edits at or below them.
+func (w *rewriter) seal(ctx context.Context, root treeobj.Ref) error {
+	w.taint = newTaint(w.u)
+	w.taint.seed = newBitmap(w.u.idx.n)
+	for dir := range w.edits {
+		if n := w.u.idx.find(dir.Sum()); n >= 0 {
+			w.taint.seed.set(n)
+		}
+	}
+	n := w.u.idx.find(root.Sum())
+	if n < 0 {
+		return nil
+	}
+	_, err := w.taint.compute(ctx, n)
+	return err
+}
+
+// needs tells whether a subdirectory has edits at or below it.
+func (w *rewriter) needs(ref treeobj.Ref) bool {
+	n := w.u.idx.find(ref.Sum())
+	return n >= 0 && w.taint != nil && w.taint.bad.has(n)
+}
+
+// setNested applies an edit to an entry that may lie in inline directories.
+func setNested(dir *treeobj.Dir, name string, e edit) error {
+	first, rest, nested := strings.Cut(name, ".")
+	if !nested {
+		if e.raw == nil {
+			dir.Delete(first)
+			return nil
+		}
+		return dir.Set(first, e.raw)
+	}
+	raw, ok := dir.Get(first)
+	if !ok {
+		if e.raw == nil {
+			return nil
+		}
+		raw = (&treeobj.Dir{}).Marshal()
+	}
+	var scan treeobj.Scanner
+	inner, err := treeobj.NewDir(scan.ParseDir(raw))
+	if err != nil {
+		return err
+	}
+	if err := setNested(inner, rest, e); err != nil {
+		return err
+	}
+	return dir.Set(first, inner.Marshal())
+}
+
+// additions is a tree of keys that are to be added to an existing tree, under names that are free.
+type additions struct {
+	leaf []byte // a tree object
+	sub  map[string]*additions
+}
+
+// at returns the node for a path, making it.
+func (d *additions) at(names []string) *additions {
+	for _, name := range names {
+		if d.sub == nil {
+			d.sub = map[string]*additions{}
+		}
+		if d.sub[name] == nil {
+			d.sub[name] = &additions{}
+		}
+		d = d.sub[name]
+	}
+	return d
+}
+
+// graft adds the tree to the directory that raw stands for (nil: none yet) and returns the tree object of the result.
+// What is there is never overwritten: a name that is taken gets a suffix.
+func (w *rewriter) graft(raw []byte, add *additions) ([]byte, error) {
+	if add.leaf != nil && len(add.sub) == 0 {
+		return add.leaf, nil
+	}
+	dir, err := w.openForAdding(raw)
+	if err != nil {
+		return nil, err
+	}
+	if add.leaf != nil { // a key and keys below it are both to be kept: the key moves beside them
+		if err := dir.Set(freeName(dir, add, "~value"), add.leaf); err != nil {
+			return nil, err
+		}
+	}
+	names := make([]string, 0, len(add.sub))
+	for name := range add.sub {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	for _, name := range names {
+		sub := add.sub[name]
+		have, taken := dir.Get(name)
+		if taken && (sub.leaf != nil || !isDirObject(have)) {
+			name, have = freeName(dir, add, name), nil
+		}
+		out, err := w.graft(have, sub)
+		if err != nil {
+			return nil, err
+		}
+		if err := dir.Set(name, out); err != nil {
+			return nil, err
+		}
+	}
+	return treeobj.NewDirref(w.store(dir.Marshal()))
+}
+
+// openForAdding loads the directory that raw stands for; one that cannot be read counts as empty, and the caller has
+// already seen to it that it is not referred to any more.
+func (w *rewriter) openForAdding(raw []byte) (*treeobj.Dir, error) {
+	if raw == nil {
+		return &treeobj.Dir{}, nil
+	}
+	var scan treeobj.Scanner
+	t := scan.Parse(raw)
+	if t.Root.Type == treeobj.TypeDirref {
+		content, ok := w.blobs[t.Root.Ref]
+		if !ok {
+			content, ok = w.b.get(t.Root.Ref)
+		}
+		if !ok {
+			return &treeobj.Dir{}, nil
+		}
+		t = scan.ParseDir(content)
+	}
+	return treeobj.NewDir(t)
+}
+
+func isDirObject(raw []byte) bool {
+	var scan treeobj.Scanner
+	t := scan.Parse(raw)
+	return t.Root.Type == treeobj.TypeDirref || t.Root.Type == treeobj.TypeDir
+}
+
+func freeName(dir *treeobj.Dir, add *additions, name string) string {
+	for n := 2; ; n++ {
+		try := fmt.Sprintf("%s~%d", name, n)
+		if _, taken := dir.Get(try); !taken && add.sub[try] == nil {
+			return try
+		}
+	}
+}
