@@ -158,6 +158,7 @@ type worker struct {
 	leaf    leaf
 	decoded []claim.Claim
 	large   block // for claims longer than a block, when splitting
+	touched byte  // see leaf.touch
 }
 
 // errGone is the cause when fn ends its goroutine (runtime.Goexit).

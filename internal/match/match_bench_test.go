@@ -13,12 +13,13 @@ import (
 // One operation is one claim. See bench/README.md for runs at scale.
 func BenchmarkMatch(b *testing.B) {
 	for _, c := range []struct {
-		name   string
-		memory int64
-	}{{"memory", 1 << 30}, {"spill", 64 << 20}} {
+		name       string
+		memory     int64
+		partitions int
+	}{{"memory", 1 << 30, 0}, {"spill", 64 << 20, 0}, {"large partitions", 256 << 20, 16}} {
 		b.Run(c.name, func(b *testing.B) {
 			b.ReportAllocs()
-			m, err := New(Options{Dir: b.TempDir(), Memory: c.memory, Writers: 1})
+			m, err := New(Options{Dir: b.TempDir(), Memory: c.memory, Partitions: c.partitions, Writers: 1})
 			if err != nil {
 				b.Fatal(err)
 			}
