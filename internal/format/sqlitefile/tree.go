@@ -341,6 +341,7 @@ func (w *treeWalk) descend(l *level, p Place) {
 		}
 		w.accept(t.Leaves, p)
 	case len(w.levels) == maxDepth:
+		w.bad.Add(p.Page)
 		w.childProblem(ProblemDepth, p, t.Kind.leaf(), FoundWrongType, fmt.Sprintf("is interior at level %d, deeper than any tree", maxDepth+1))
 	default:
 		w.accept(t.Interior, p)
