@@ -1,0 +1,385 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"fettle/internal/fault"
+	"fettle/internal/finding"
+	"fettle/internal/repair"
+	"fettle/internal/report"
+	"fettle/internal/runs"
+)
+
+// applyFlags say how far a repair may go.
+type applyFlags struct {
+	yes     bool
+	maxLoss string
+	allow   []string
+}
+
+func (f *applyFlags) add(p *pflag.FlagSet) {
+	p.BoolVarP(&f.yes, "yes", "y", false, "do not ask")
+	p.StringVar(&f.maxLoss, "max-loss", "1%,100", "refuse to drop more than `PART` of a unit: a percentage, a count, or the larger of both")
+	p.StringArrayVar(&f.allow, "allow", nil, "allow `CLASS/ACTION`, which cannot be undone (repeatable)")
+}
+
+// threshold reads --max-loss.
+func (f *applyFlags) threshold() (repair.Threshold, error) {
+	t, err := repair.ParseThreshold(f.maxLoss)
+	if err != nil {
+		return t, usagef("for example --max-loss 1%% or --max-loss 200", "--max-loss: %w", err)
+	}
+	return t, nil
+}
+
+func (a *App) newApply() *cobra.Command {
+	var f applyFlags
+	var resume, edited bool
+	c := verb(cobra.Command{
+		Use:   "apply PLAN|RUN",
+		Short: "Carry out a plan and check again",
+		Long: `Carries out the plan in a file, or the one that was made for a run. Every change is in the run's journal, on disk, before the
+store is written to, so an interrupted repair can be completed (--resume) or taken back (fettle undo), byte for byte.
+
+Nothing is written when the store is in use, when a record is no longer what the plan says, when more would be lost than
+--max-loss allows, or when a change that cannot be undone has not been allowed by name.
+
+Afterwards the same check runs again, as a new run, and its verdict is printed. A run without a plan is planned first: on a
+terminal after asking how, otherwise only with --yes.`,
+		Example: `  fettle apply last
+  fettle apply --yes --max-loss 0.5% plan.json
+  fettle apply --resume last`,
+		Args:              wants(1, 1, "a plan or a run"),
+		ValidArgsFunction: a.completeRuns,
+		RunE: func(c *cobra.Command, args []string) error {
+			if _, err := f.threshold(); err != nil {
+				return err
+			}
+			r, plan, err := a.findPlan(args[0], repair.LoadOptions{AllowEdited: edited})
+			if err != nil {
+				return err
+			}
+			m := mending{app: a, run: r, plan: plan, flags: &f, resume: resume}
+			code, err := m.do(c.Context())
+			if err != nil {
+				return err
+			}
+			return exit(code)
+		},
+	}, exitClean, exitRepaired, exitUnrepaired, exitError, exitUsage, exitCancelled)
+	f.add(c.Flags())
+	c.Flags().BoolVar(&resume, "resume", false, "complete a repair that was interrupted")
+	c.Flags().BoolVar(&edited, "allow-edited", false, "accept a plan that was changed by hand")
+	return c
+}
+
+// findPlan finds the plan that arg names: a file, or a run that may have none yet.
+func (a *App) findPlan(arg string, opts repair.LoadOptions) (*runs.Run, *repair.Plan, error) {
+	if st, err := os.Stat(arg); err == nil && st.Mode().IsRegular() {
+		plan, err := repair.LoadFile(arg, opts)
+		if err != nil {
+			return nil, nil, err
+		}
+		r, err := a.findRun(plan.Run)
+		if err != nil {
+			return nil, nil, fmt.Errorf("%s is a plan of run %s: %w", arg, plan.Run, err)
+		}
+		return r, plan, nil
+	}
+	r, err := a.findRun(arg)
+	if err != nil {
+		return nil, nil, err
+	}
+	plan, err := repair.LoadFile(r.File(repair.PlanFile), opts)
+	if errors.Is(err, fs.ErrNotExist) {
+		return r, nil, nil
+	}
+	return r, plan, err
+}
+
+// mending is one repair from the decision to the second check.
+type mending struct {
+	app    *App
+	run    *runs.Run
+	plan   *repair.Plan // nil: still to be made
+	policy policyFlags
+	flags  *applyFlags
+	resume bool
+	result *repair.Result
+}
+
+// repairFound repairs what a check has just found.
+func (a *App) repairFound(ctx context.Context, r *runs.Run, f *checkFlags) (int, error) {
+	m := mending{app: a, run: r, policy: f.policyFlags, flags: &f.applyFlags}
+	return m.do(ctx)
+}
+
+// do returns the exit code. An error means that the repair was refused or failed.
+func (m *mending) do(ctx context.Context) (int, error) {
+	a := m.app
+	s, err := a.openRun(ctx, m.run)
+	if err != nil {
+		return exitError, err
+	}
+	goOn, err := m.decide(ctx, s)
+	if err == nil && goOn {
+		err = m.carryOut(ctx, s)
+	}
+	s.close()
+	if err != nil {
+		return exitOfError(err), err
+	}
+	if !goOn {
+		return m.nothing()
+	}
+	return m.verify(ctx)
+}
+
+// decide makes the plan if there is none, shows it and asks. It returns false when nothing is to be done.
+func (m *mending) decide(ctx context.Context, s *session) (bool, error) {
+	a := m.app
+	asked := false
+	if m.plan == nil {
+		if m.resume {
+			return false, usagef("start it with: "+a.commandLine("apply", m.run.ID()), "run %s has no repair to resume", m.run.ID())
+		}
+		if !m.flags.yes && !a.interactive() {
+			return false, usagef("make one with: "+a.commandLine("plan", m.run.ID()), "run %s has no plan", m.run.ID())
+		}
+		if err := s.ready(); err != nil {
+			return false, err
+		}
+		rules, err := m.choose(ctx, s)
+		if err != nil {
+			return false, err
+		}
+		asked = !m.flags.yes
+		pol, err := a.policy(&m.policy, s.sys, rules...)
+		if err != nil {
+			return false, err
+		}
+		if m.plan, err = s.makePlan(ctx, pol); err != nil {
+			return false, err
+		}
+		if err := m.plan.Save(m.run.File(repair.PlanFile)); err != nil {
+			return false, &fault.Error{Op: "plan", Err: err}
+		}
+	}
+	if m.plan.Steps() == 0 {
+		return false, nil
+	}
+	m.preview()
+	if m.resume || m.flags.yes || !a.interactive() {
+		return true, nil
+	}
+	return true, m.confirm(ctx, asked)
+}
+
+// preview says in a few lines what will be done and what it costs.
+func (m *mending) preview() {
+	const most = 10
+	n := 0
+	for _, u := range m.plan.Units {
+		what := map[int]string{}
+		for _, p := range u.Findings {
+			what[p.Seq] = p.What
+		}
+		for _, o := range u.Outcomes {
+			if n++; n <= most {
+				m.app.print("  #%d %s: %s: %s", o.Seq, report.Clean(what[o.Seq]), report.Clean(string(o.Action)), report.Clean(o.Result))
+			}
+		}
+		if u.Loss.Dropped > 0 {
+			m.app.print("  %s: drops %d of %d %s", report.Clean(u.Unit), u.Loss.Dropped, u.Loss.Total, report.Clean(u.Loss.Unit))
+		}
+		for _, note := range u.Notes {
+			m.app.print("  note: %s", report.Clean(note))
+		}
+	}
+	if n > most {
+		m.app.print("  and %d more: %s", n-most, m.app.commandLine("plan", m.run.ID()))
+	}
+}
+
+// choose asks how to repair, in the system's own words if it has some. The answer comes as policy rules.
+func (m *mending) choose(ctx context.Context, s *session) ([]string, error) {
+	if m.flags.yes || m.policy.given() {
+		return nil, nil
+	}
+	question, choices, err := s.choices(ctx)
+	if err != nil {
+		return nil, err
+	}
+	answers := make([]answer, len(choices))
+	for i, c := range choices {
+		answers[i] = answer{c.Key, c.Label}
+	}
+	key, err := m.app.ask(ctx, question, answers...)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range choices {
+		if c.Key == key {
+			return c.Policy, nil
+		}
+	}
+	return nil, errQuit
+}
+
+// confirm asks before the first write. asked means that the way of repair has been chosen already: then only a loss above
+// the threshold is worth another question.
+func (m *mending) confirm(ctx context.Context, asked bool) error {
+	limit, err := m.flags.threshold()
+	if err != nil {
+		return err
+	}
+	var over []string
+	for _, u := range m.plan.Units {
+		if !limit.Allows(u.Loss) {
+			over = append(over, fmt.Sprintf("%d of %d %s", u.Loss.Dropped, u.Loss.Total, u.Loss.Unit))
+		}
+	}
+	question := fmt.Sprintf("%d steps.", m.plan.Steps())
+	if len(over) > 0 {
+		question = "This drops " + strings.Join(over, ", ") + "."
+	} else if asked {
+		return nil
+	}
+	for {
+		key, err := m.app.ask(ctx, question, answer{'y', "repair"}, answer{'d', "show every change"})
+		switch {
+		case err != nil:
+			return err
+		case key == 'd':
+			if err := m.plan.WriteDiff(m.app.Out); err != nil {
+				return err
+			}
+			continue
+		case key != 'y':
+			return errQuit
+		}
+		if len(over) > 0 { // a person has seen the loss and accepted it
+			m.flags.maxLoss = "100%"
+		}
+		return nil
+	}
+}
+
+// carryOut applies the plan and records what became of the findings.
+func (m *mending) carryOut(ctx context.Context, s *session) error {
+	limit, err := m.flags.threshold()
+	if err != nil {
+		return err
+	}
+	allowed, err := m.allowed(s)
+	if err != nil {
+		return err
+	}
+	cfg := repair.ApplyConfig{Plan: m.plan, Units: s.units, Dir: m.run.Path(), WorkDir: repair.WorkDirs(m.run.Path()), MaxLoss: limit,
+		AllowIrreversible: allowed, OnStep: m.app.step}
+	work := repair.Apply
+	if m.resume {
+		work = repair.Resume
+	}
+	res, err := work(ctx, cfg)
+	m.result = res
+	if rerr := m.record(res); rerr != nil {
+		err = errors.Join(err, rerr)
+	}
+	if err != nil && errors.Is(err, repair.ErrLoss) {
+		return fault.WithHint(err, "to do it all the same: "+m.app.commandLine("apply", m.run.ID(), "--max-loss", m.largestLoss()))
+	}
+	return err
+}
+
+// step shows the progress of a repair or an undo.
+func (a *App) step(p repair.Progress) {
+	if a.json {
+		return
+	}
+	switch p.Phase {
+	case "done":
+		a.print("  step %d of %d: %s (%d records)", p.Step, p.Of, report.Clean(p.Title), p.Records)
+	case "undone":
+		a.print("  step %d taken back: %s (%d records)", p.Step, report.Clean(p.Title), p.Records)
+	}
+}
+
+// largestLoss is the threshold that would let the plan through.
+func (m *mending) largestLoss() string {
+	var most int64
+	for _, u := range m.plan.Units {
+		most = max(most, u.Loss.Dropped)
+	}
+	return fmt.Sprint(most)
+}
+
+// allowed turns --allow CLASS/ACTION into the actions that the engine may take although they cannot be undone, and refuses
+// when the plan would take such an action for another class.
+func (m *mending) allowed(s *session) ([]string, error) {
+	var actions []string
+	byAction := map[string][]string{}
+	for _, text := range m.flags.allow {
+		i := strings.LastIndexByte(text, '/')
+		c, ok := s.sys.Classes().Lookup(text[:max(i, 0)])
+		if i < 0 || !ok || !c.Offers(finding.Action(text[i+1:])) {
+			return nil, usagef("fettle classes and fettle explain CLASS list them", "--allow %q is not CLASS/ACTION", text)
+		}
+		actions = append(actions, text[i+1:])
+		byAction[text[i+1:]] = append(byAction[text[i+1:]], c.ID)
+	}
+	for _, u := range m.plan.Units {
+		for _, st := range u.Steps {
+			if !st.Irreversible {
+				continue
+			}
+			for _, seq := range st.Findings {
+				for _, p := range u.Findings {
+					if p.Seq == seq && !contains(byAction[string(p.Action)], p.Class) {
+						return nil, &fault.Error{Op: fmt.Sprintf("apply step %d", st.ID), Where: u.Unit, Err: fmt.Errorf("%w: %s", repair.ErrIrreversible, st.Title),
+							Kind: fault.Unrepaired, Hint: "if it is really meant: " + m.app.commandLine("apply", m.run.ID(), "--allow", p.Class+"/"+string(p.Action))}
+					}
+				}
+			}
+		}
+	}
+	return actions, nil
+}
+
+func contains(list []string, s string) bool {
+	for _, have := range list {
+		if have == s {
+			return true
+		}
+	}
+	return false
+}
+
+// record writes what became of the findings of complete steps into the run.
+func (m *mending) record(res *repair.Result) error {
+	done := map[int]bool{}
+	for _, u := range res.Units {
+		for _, st := range u.Steps {
+			for _, seq := range st.Findings {
+				done[seq] = true
+			}
+		}
+	}
+	var outs []runs.Outcome
+	for _, u := range m.plan.Units {
+		for _, o := range u.Outcomes {
+			if done[o.Seq] {
+				outs = append(outs, runs.Outcome{Seq: o.Seq, Action: o.Action, Result: o.Result, Stage: "apply"})
+			}
+		}
+	}
+	return m.run.AddOutcomes(outs...)
+}

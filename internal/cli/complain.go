@@ -1,0 +1,80 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"fettle/internal/fault"
+	"fettle/internal/report"
+)
+
+// complain shows err to the person: "error: ..." and then one "hint: ..." line per hint, all on standard error;
+// with --json one error line instead. A mere exit status is not shown: whoever made it has said everything.
+func (a *App) complain(err error) {
+	var s *status
+	if err == nil || errors.As(err, &s) {
+		return
+	}
+	a.clearProgress()
+	if a.json {
+		line := struct {
+			Type   string   `json:"type"`
+			Schema int      `json:"schema"`
+			Error  string   `json:"error"`
+			Op     string   `json:"op,omitempty"`
+			Where  string   `json:"where,omitempty"`
+			Hints  []string `json:"hints"`
+			Exit   int      `json:"exit"`
+		}{Type: "error", Schema: 1, Error: err.Error(), Hints: fault.Hints(err), Exit: exitOfError(err)}
+		if line.Hints == nil {
+			line.Hints = []string{}
+		}
+		var f *fault.Error
+		if errors.As(err, &f) {
+			line.Op, line.Where = f.Op, f.Where
+		}
+		if out, jerr := json.Marshal(line); jerr == nil {
+			fmt.Fprintf(a.Err, "%s\n", out)
+			return
+		}
+	}
+	fmt.Fprintf(a.Err, "%s %s\n", a.errStyle().Severity("error", "error:"), report.Clean(err.Error()))
+	for _, h := range fault.Hints(err) {
+		fmt.Fprintf(a.Err, "hint: %s\n", report.Clean(h))
+	}
+}
+
+// say writes a line for people to standard error, unless --quiet or --json.
+func (a *App) say(format string, args ...any) {
+	if a.quiet || a.json {
+		return
+	}
+	a.clearProgress()
+	fmt.Fprintf(a.Err, format+"\n", args...)
+}
+
+// print writes a line of the result for people to standard output, unless --quiet or --json.
+func (a *App) print(format string, args ...any) {
+	if a.quiet || a.json {
+		return
+	}
+	a.clearProgress()
+	fmt.Fprintf(a.Out, format+"\n", args...)
+}
+
+// line writes one JSON object to standard output.
+func (a *App) line(v any) error { return writeLine(a.Out, v) }
+
+// writeLine writes one JSON object and a newline.
+func writeLine(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+// usagef is a usage error with a hint.
+func usagef(hint, format string, args ...any) error {
+	return fault.NewUsage(fmt.Errorf(format, args...), hint)
+}

@@ -1,0 +1,82 @@
+package cli
+
+import (
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"fettle/internal/fault"
+	"fettle/internal/repair"
+)
+
+func (a *App) newPlan() *cobra.Command {
+	var f policyFlags
+	var out string
+	c := verb(cobra.Command{
+		Use:   "plan RUN",
+		Short: "Show exactly what a repair would change",
+		Long: `Makes a plan from the findings of a run: the action for each finding by the policy, and the exact changes that this means,
+record by record, with what is there now and what would be. Nothing is written to the store.
+
+The plan is kept in the run, or written to a file to be signed off. It is printed like a diff; the last line is the command
+that applies it. Findings that no longer hold are left out, those that wait for a decision are listed as pending.`,
+		Example: `  fettle plan last
+  fettle plan last --policy 'flux/dangling-*=unlink' --policy 7=ignore
+  fettle plan last -o plan.json`,
+		Args:              wants(1, 1, "a run"),
+		ValidArgsFunction: a.completeRuns,
+		RunE: func(c *cobra.Command, args []string) error {
+			r, err := a.findRun(args[0])
+			if err != nil {
+				return err
+			}
+			s, err := a.openRun(c.Context(), r)
+			if err != nil {
+				return err
+			}
+			defer s.close()
+			pol, err := a.policy(&f, s.sys)
+			if err != nil {
+				return err
+			}
+			plan, err := s.makePlan(c.Context(), pol)
+			if err != nil {
+				return err
+			}
+			return s.deliver(plan, out)
+		},
+	}, exitClean, exitUnrepaired, exitError, exitUsage, exitCancelled)
+	f.add(c.Flags())
+	c.Flags().StringVarP(&out, "output", "o", "", "write the plan to `FILE` instead of into the run")
+	return c
+}
+
+// deliver saves the plan, shows it, and says how to apply it.
+func (s *session) deliver(plan *repair.Plan, out string) error {
+	a, path, name := s.app, s.run.File(repair.PlanFile), s.run.ID()
+	if out != "" {
+		abs, err := filepath.Abs(out)
+		if err != nil {
+			return &fault.Error{Op: "save plan", Where: out, Err: err}
+		}
+		path, name = abs, out
+	}
+	if err := plan.Save(path); err != nil {
+		return &fault.Error{Op: "plan", Err: err}
+	}
+	if a.json {
+		return a.line(plan)
+	}
+	if a.quiet {
+		return nil
+	}
+	if err := plan.WriteDiff(a.Out); err != nil {
+		return err
+	}
+	a.print("")
+	if plan.Steps() == 0 {
+		return nil
+	}
+	a.print("  %s", a.commandLine("apply", name))
+	return nil
+}

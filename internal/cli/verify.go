@@ -1,0 +1,164 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"fettle/internal/fault"
+	"fettle/internal/finding"
+	"fettle/internal/report"
+	"fettle/internal/runs"
+)
+
+// verifyFile links a repaired run to the one that checked the store again.
+const verifyFile = "verify.json"
+
+// verification is the content of verifyFile.
+type verification struct {
+	Type     string          `json:"type"` // always "verify"
+	Schema   int             `json:"schema"`
+	Run      string          `json:"run"` // the second run
+	Verdict  finding.Verdict `json:"verdict"`
+	Findings int             `json:"findings"`
+	At       time.Time       `json:"at"`
+}
+
+func readVerification(r *runs.Run) (*verification, error) {
+	v := new(verification)
+	if err := r.ReadJSON(verifyFile, v); err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+// repairSummary is the last JSON line of a repair: the summary of the run that was repaired, with the verdict of now.
+type repairSummary struct {
+	runs.Summary
+	Repair repairCounts `json:"repair"`
+}
+
+type repairCounts struct {
+	Steps    int           `json:"steps"`
+	Repaired int           `json:"repaired"` // findings
+	Left     int           `json:"left"`     // errors and warnings that are still there
+	Verify   *verification `json:"verify"`   // null when nothing was written
+}
+
+// verify runs the same check again as a new run and gives the verdict of the repair.
+func (m *mending) verify(ctx context.Context) (int, error) {
+	a, spec := m.app, m.run.Spec()
+	sys, err := a.systemOf(m.run.ID(), spec.System)
+	if err != nil {
+		return exitError, err
+	}
+	dir, err := a.runsDir()
+	if err != nil {
+		return exitError, err
+	}
+	a.print("checking again")
+	again := spec
+	again.ID, again.Argv, again.Cwd, again.Host, again.Version, again.Started = "", nil, "", "", a.Version, time.Time{}
+	j := &job{sys: sys, spec: again}
+	if err := j.parse(); err != nil {
+		return exitError, err
+	}
+	st, err := sys.Open(ctx, again.Location(), again.Options())
+	if err != nil {
+		return exitError | exitUnrepaired, fmt.Errorf("check again after the repair: %w", err)
+	}
+	defer st.Close()
+	r, err := dir.New(again)
+	if err != nil {
+		return exitError, err
+	}
+	sum, err := a.engine(ctx, r, j, st, false, nil)
+	v := verification{Type: "verify", Schema: 1, Run: r.ID(), Verdict: sum.Verdict, Findings: sum.Findings, At: time.Now().UTC().Truncate(time.Millisecond)}
+	if werr := m.run.WriteJSON(verifyFile, v); werr != nil && err == nil {
+		err = werr
+	}
+	if err != nil {
+		return exitOfError(err) | exitUnrepaired, fault.WithHint(fmt.Errorf("check again after the repair: %w", err),
+			"the repair is in place; take it back with: "+a.commandLine("undo", m.run.ID()))
+	}
+	return m.conclude(r, sum, &v)
+}
+
+// conclude prints the verdict of the repair.
+func (m *mending) conclude(again *runs.Run, sum runs.Summary, v *verification) (int, error) {
+	a := m.app
+	repaired := 0
+	for _, u := range m.result.Units {
+		for _, st := range u.Steps {
+			repaired += len(st.Findings)
+		}
+	}
+	left := sum.BySeverity[finding.Error] + sum.BySeverity[finding.Warning]
+	verdict, code := finding.Repaired, exitRepaired
+	if sum.Verdict != finding.Clean {
+		verdict, code = sum.Verdict, exitOf(sum.Verdict)
+	}
+	if a.json {
+		return code, m.summaryLine(verdict, repaired, left, v)
+	}
+	st := a.outStyle()
+	store := report.Clean(m.run.Spec().Store)
+	if verdict == finding.Repaired {
+		a.print("%s: %s: %d findings; a second check is clean (run %s)", store, st.Verdict(verdict, string(verdict)), repaired, again.ID())
+		a.print("  %s", a.commandLine("undo", m.run.ID()))
+		return code, nil
+	}
+	a.print("%s: %s: %d findings repaired, %d left (run %s)", store, st.Verdict(verdict, string(verdict)), repaired, left, again.ID())
+	a.print("  %s", a.commandLine("findings", again.ID()))
+	return code, nil
+}
+
+// nothing ends a repair that had no steps: exit 0 if nothing is wrong any more.
+func (m *mending) nothing() (int, error) {
+	a := m.app
+	pending := map[int]bool{}
+	for _, u := range m.plan.Units {
+		for _, p := range u.Pending {
+			pending[p.Seq] = true
+		}
+	}
+	left := 0
+	for f, err := range todo(m.run) {
+		if err != nil {
+			return exitError, err
+		}
+		if pending[f.Seq] && f.Counts() {
+			left++
+		}
+	}
+	verdict, code := finding.Clean, exitClean
+	if left > 0 {
+		verdict, code = finding.Damaged, exitUnrepaired
+	}
+	if a.json {
+		return code, m.summaryLine(verdict, 0, left, nil)
+	}
+	store := report.Clean(m.run.Spec().Store)
+	if left == 0 {
+		a.print("%s: nothing to do", store)
+		return code, nil
+	}
+	a.print("%s: %s: nothing to do by this policy, %d findings are left as they are", store, a.outStyle().Verdict(verdict, string(verdict)), left)
+	a.print("  %s", a.commandLine("policy", m.run.ID()))
+	return code, nil
+}
+
+func (m *mending) summaryLine(verdict finding.Verdict, repaired, left int, v *verification) error {
+	sum, err := m.run.Summary()
+	if err != nil {
+		return err
+	}
+	sum.Verdict = verdict
+	line := repairSummary{sum, repairCounts{Repaired: repaired, Left: left, Verify: v}}
+	if m.result != nil {
+		for _, u := range m.result.Units {
+			line.Repair.Steps += len(u.Steps)
+		}
+	}
+	return m.app.line(line)
+}

@@ -1,0 +1,13 @@
+// Package systems is the list of the storage systems that fettle knows, and nothing else. There is no registration: a system
+// is known because it stands here.
+package systems
+
+import (
+	"fettle/internal/store"
+	"fettle/internal/systems/flux"
+)
+
+// All lists the systems in the order in which they are asked whether they recognise a store.
+func All() []store.System {
+	return []store.System{flux.System{}}
+}
