@@ -49,7 +49,7 @@ type Header struct {
 
 // PagesValid reports whether the Pages field may be believed: SQLite uses it only when it was written together with the
 // change counter.
-func (h *Header) PagesValid() bool {
+func (h Header) PagesValid() bool {
 	return h.MagicOK && h.Pages != 0 && h.ChangeCounter == h.VersionValidFor
 }
 

@@ -2,6 +2,7 @@ package sqlitefile
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -109,8 +110,7 @@ func listing(t *testing.T, dir string) (s string) {
 			t.Fatal(err)
 		}
 		st := info.Sys().(*syscall.Stat_t)
-		s += e.Name() + info.ModTime().String() + info.Mode().String()
-		s += string(rune('0'+st.Atim.Nsec%10)) + info.Name()
+		s += fmt.Sprintln(e.Name(), info.Mode(), info.Size(), st.Mtim, st.Ctim, st.Atim)
 	}
 	return s
 }

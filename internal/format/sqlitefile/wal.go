@@ -265,7 +265,7 @@ func (w *walIndex) problems() []Problem {
 		bad(ProblemWALTruncated, w.frameOffset(next), "%s: the file ends inside frame %d", w.Path, next)
 	}
 	if w.ValidFrames > w.LastCommit {
-		bad(ProblemWALUncommited, w.frameOffset(w.LastCommit+1), "%s: %d good frames after the last commit (frame %d) belong to "+
+		bad(ProblemWALUncommitted, w.frameOffset(w.LastCommit+1), "%s: %d good frames after the last commit (frame %d) belong to "+
 			"a transaction that was not finished", w.Path, w.ValidFrames-w.LastCommit, w.LastCommit)
 	}
 	return ps
