@@ -7,22 +7,22 @@ type ProblemKind string
 
 // Problems of the file as a whole.
 const (
-	ProblemEmpty                     ProblemKind = "file-empty"         // the main file has no bytes
-	ProblemHeaderMagic               ProblemKind = "header-magic"       // the first 16 bytes are not "SQLite format 3\0"
-	ProblemHeaderField               ProblemKind = "header-field"       // a field of the 100-byte header has a value SQLite never writes
-	ProblemPageSize                  ProblemKind = "page-size-inferred" // page size or reserved bytes were worked out from the pages
-	ProblemPartialPage               ProblemKind = "partial-last-page"  // file size is not a multiple of the page size
-	ProblemTruncated                 ProblemKind = "file-truncated"     // fewer pages than the header or the last commit says
-	ProblemLarger                    ProblemKind = "file-larger"        // more pages than the header or the last commit says
-	ProblemWALHeader                 ProblemKind = "wal-header"         // the -wal has a bad header; SQLite ignores such a file
-	ProblemWALPageSize               ProblemKind = "wal-page-size"      // the -wal has another page size than the main file; not applied
-	ProblemWALCorrupt                ProblemKind = "wal-corrupt"        // a bad frame in the current generation with commits in or after it
-	ProblemWALLeftover               ProblemKind = "wal-leftover"       // frames of the current generation that do not continue the log, no commit among them
-	ProblemWALTruncated              ProblemKind = "wal-truncated"      // the -wal ends inside a frame of the current generation
-	ProblemWALUncommittedProblemKind             = "wal-uncommitted"    // good frames after the last commit (an unfinished transaction)
-	ProblemWALOrphan                 ProblemKind = "wal-without-main"   // -wal has data, main file is empty: SQLite would delete the -wal
-	ProblemWALFarPage                ProblemKind = "wal-far-page"       // committed page far past everything else; PageCount leaves it out
-	ProblemHotJournal                ProblemKind = "hot-journal"        // a rollback journal with a valid header lies beside the file
+	ProblemEmpty          ProblemKind = "file-empty"         // the main file has no bytes
+	ProblemHeaderMagic    ProblemKind = "header-magic"       // the first 16 bytes are not "SQLite format 3\0"
+	ProblemHeaderField    ProblemKind = "header-field"       // a field of the 100-byte header has a value SQLite never writes
+	ProblemPageSize       ProblemKind = "page-size-inferred" // page size or reserved bytes were worked out from the pages
+	ProblemPartialPage    ProblemKind = "partial-last-page"  // file size is not a multiple of the page size
+	ProblemTruncated      ProblemKind = "file-truncated"     // fewer pages than the header or the last commit says
+	ProblemLarger         ProblemKind = "file-larger"        // more pages than the header or the last commit says
+	ProblemWALHeader      ProblemKind = "wal-header"         // the -wal has a bad header; SQLite ignores such a file
+	ProblemWALPageSize    ProblemKind = "wal-page-size"      // the -wal has another page size than the main file; not applied
+	ProblemWALCorrupt     ProblemKind = "wal-corrupt"        // a bad frame in the current generation with commits in or after it
+	ProblemWALLeftover    ProblemKind = "wal-leftover"       // frames of the current generation that do not continue the log, no commit among them
+	ProblemWALTruncated   ProblemKind = "wal-truncated"      // the -wal ends inside a frame of the current generation
+	ProblemWALUncommitted ProblemKind = "wal-uncommitted"    // good frames after the last commit (an unfinished transaction)
+	ProblemWALOrphan      ProblemKind = "wal-without-main"   // -wal has data, main file is empty: SQLite would delete the -wal
+	ProblemWALFarPage     ProblemKind = "wal-far-page"       // committed page far past everything else; PageCount leaves it out
+	ProblemHotJournal     ProblemKind = "hot-journal"        // a rollback journal with a valid header lies beside the file
 )
 
 // Problems of b-trees, the schema and the freelist.
