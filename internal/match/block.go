@@ -142,11 +142,8 @@ func (s *spillFile) parse(data []byte, offset int64) (payload []byte, claims uin
 	return payload, claims, 0, nil
 }
 
-// readAll reads the whole file into buf, whose length is the file's size.
-func (s *spillFile) readAll(buf []byte) error {
-	return s.readAt(buf, 0)
-}
-
+// readAt fills buf from the file. All of it was written, so that a file that ends
+// before is damaged.
 func (s *spillFile) readAt(buf []byte, offset int64) error {
 	n, err := s.f.ReadAt(buf, offset)
 	if n == len(buf) {

@@ -26,9 +26,12 @@ const (
 // is not safe against someone who knows the seed; Groups copes with collisions.
 func Hash(seed uint64, s claim.Subject) uint64 {
 	n := uint64(len(s))
+	// Both factors depend on the seed: a factor of zero would swallow the other one,
+	// and whoever does not know the seed must not be able to bring that about.
+	k := bits.RotateLeft64(seed, 32)
 	h := seed ^ mixC
 	for len(s) > 16 {
-		h = fold(binary.LittleEndian.Uint64(s)^mixA, binary.LittleEndian.Uint64(s[8:])^h)
+		h = fold(binary.LittleEndian.Uint64(s)^mixA^k, binary.LittleEndian.Uint64(s[8:])^h)
 		s = s[16:]
 	}
 	var a, b uint64
@@ -40,8 +43,8 @@ func Hash(seed uint64, s claim.Subject) uint64 {
 	case len(s) > 0:
 		a = uint64(s[0]) | uint64(s[len(s)/2])<<8 | uint64(s[len(s)-1])<<16
 	}
-	h = fold(a^mixB, b^h)
-	return fold(h^mixA, n^seed^mixC)
+	h = fold(a^mixB^k, b^h)
+	return fold(h^mixA^k, n^seed^mixC)
 }
 
 // fold multiplies to 128 bits and folds the halves together.

@@ -170,7 +170,7 @@ func (w *worker) loaded(f *spillFile, r keyRange) error {
 		w.arena = make([]byte, max(f.size, w.arenaLen))
 	}
 	data := w.arena[:f.size]
-	if err := f.readAll(data); err != nil {
+	if err := f.readAt(data, 0); err != nil {
 		return err
 	}
 	w.leaf.begin(w.m.opts.Seed, r, f.claims, w.entries)

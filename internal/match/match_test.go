@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 
@@ -334,63 +333,6 @@ func TestHugeInMemory(t *testing.T) {
 	}
 }
 
-// TestCollisions forges files in which different subjects share a range of one key,
-// as an adversary who knows the seed might bring about.
-func TestCollisions(t *testing.T) {
-	m, w := newMatch(t, Options{Dir: t.TempDir(), Memory: MinMemory, Partitions: 1})
-	defer mustClose(t, m)
-	want := tally{}
-	for i := range uint64(20000) {
-		c := numbered(i%5000, i)
-		mustAdd(t, w, c)
-		want.add(c)
-	}
-	if _, err := m.Checkpoint(); err != nil {
-		t.Fatal(err)
-	}
-	k := newCollector()
-	r := &run{m: m, ctx: context.Background(), fn: k.group}
-	worker := &worker{run: r, share: m.plan.shareOut(1)}
-	f := m.parts[0].file
-	if err := worker.split(f, survey{keyRange: keyRange{level: 1, hi: ^uint64(0)}}); err != nil {
-		t.Fatal(err)
-	}
-	k.want(t, want)
-	slices.SortFunc(k.order, strings.Compare)
-	if len(slices.Compact(k.order)) != 5000 {
-		t.Errorf("%d subjects", len(k.order))
-	}
-}
-
-// TestSameKeySort: subjects of equal key are told apart and come in one order.
-func TestSameKeySort(t *testing.T) {
-	var order []string
-	for range 20 {
-		l := leaf{seed: 3}
-		ids := rand.Perm(40)
-		for i, id := range ids {
-			c := numbered(uint64(id/4), uint64(id))
-			enc, err := c.AppendTo(nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			l.src = append(l.src, enc)
-			l.refs = append(l.refs, entry{key: 5, src: uint32(i)})
-		}
-		l.sameKey(l.refs)
-		var got []string
-		for _, e := range l.refs {
-			got = append(got, string(l.subject(e)))
-		}
-		if order == nil {
-			order = got
-		}
-		if !slices.Equal(got, order) || len(slices.Compact(slices.Clone(got))) != 10 {
-			t.Fatal("subjects of one key are mixed or in another order")
-		}
-	}
-}
-
 func TestConcurrentWriters(t *testing.T) {
 	m, err := New(Options{Dir: t.TempDir(), Memory: 2 << 20, Writers: 8})
 	if err != nil {
@@ -511,43 +453,6 @@ func TestStops(t *testing.T) {
 		})
 		if !errors.Is(err, context.Canceled) || n > 5000 {
 			t.Errorf("cancelled: %v after %d groups", err, n)
-		}
-	}
-}
-
-// TestHashIsStable pins the hash: marks and spill files of older versions rely on it.
-func TestHashIsStable(t *testing.T) {
-	for _, c := range []struct {
-		seed uint64
-		s    string
-		want uint64
-	}{
-		{0, "", 0x1e745c709746bc4f}, {1, "", 0x436898682fefa0dd}, {0, "a", 0x9dab167f27a06c6b}, {0, "abcd", 0xf60d116f4448043},
-		{0, "abcdefgh", 0x3e67ed41163eb310}, {0, "0123456789abcdef0123", 0x4860a2b8f83c5f25},
-	} {
-		if got := Hash(c.seed, claim.Subject(c.s)); got != c.want {
-			t.Errorf("Hash(%d, %q) = %#x", c.seed, c.s, got)
-		}
-	}
-}
-
-// TestHashSpreads: subjects that differ little fall evenly into partitions.
-func TestHashSpreads(t *testing.T) {
-	const n, parts = 1 << 16, 256
-	for _, length := range []int{3, 4, 8, 12, 16, 17, 20, 33, 255} {
-		for _, at := range []int{0, length / 2, length - 3} {
-			var counts [parts]int
-			s := make([]byte, length)
-			for i := range n {
-				at := max(0, min(at, length-3))
-				s[at], s[at+1], s[at+2] = byte(i), byte(i>>8), byte(i>>16)
-				counts[PartitionOf(0, parts, s)]++
-			}
-			for p, c := range counts { // expected 256, standard deviation 16
-				if c < 256-112 || c > 256+112 {
-					t.Errorf("length %d, bytes at %d: partition %d has %d of %d", length, at, p, c, n)
-				}
-			}
 		}
 	}
 }

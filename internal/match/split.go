@@ -32,8 +32,15 @@ func (w *worker) file(f *spillFile, r keyRange) error {
 		return w.emit(Group{Subject: s.subject, Len: f.claims, Huge: true, source: w.hugeFile(f)})
 	case s.lo < s.hi:
 		return w.split(f, s)
-	case r.level+1 < hashLevels:
-		return w.file(f, keyRange{level: r.level + 1, hi: math.MaxUint64})
+	}
+	return w.collided(f, r.level)
+}
+
+// collided passes on the groups of a file whose subjects differ but have the same
+// hash at this level, by the hash of the next one.
+func (w *worker) collided(f *spillFile, level int) error {
+	if level+1 < hashLevels {
+		return w.file(f, keyRange{level: level + 1, hi: math.MaxUint64})
 	}
 	return fmt.Errorf("match: %s: %d claims about subjects that agree in %d independent hashes do not fit in memory (hint: give more memory, or another seed)", f.path, f.claims, hashLevels)
 }
