@@ -1,0 +1,225 @@
+package repair
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"fettle/internal/store"
+)
+
+// How much of one record's content a diff shows.
+const (
+	diffLines = 12  // lines on each side
+	diffWidth = 160 // bytes of one line
+	diffHex   = 48  // bytes of binary content
+)
+
+// WriteDiff writes the plan for people to read, like a diff: each step, the findings it repairs, and each record with its
+// old content (-) and its new one (+). Guards are shown as "must be". Long content is shortened; the plan file has it all.
+// Nothing a store contains reaches the terminal unescaped.
+func (p *Plan) WriteDiff(w io.Writer) error {
+	d := &diffWriter{w: bufio.NewWriter(w)}
+	d.printf("plan of run %s for %s, made %s\n", clean(p.Run), clean(p.Store), p.Created.Format("2006-01-02 15:04:05 MST"))
+	if len(p.Policy) > 0 {
+		d.printf("policy: %s\n", clean(strings.Join(p.Policy, " ")))
+	}
+	for i := range p.Units {
+		d.unit(&p.Units[i])
+	}
+	if p.Steps() == 0 {
+		d.printf("\nnothing would be changed\n")
+	}
+	if d.err == nil {
+		d.err = d.w.Flush()
+	}
+	if d.err != nil {
+		return fmt.Errorf("write diff: %w", d.err)
+	}
+	return nil
+}
+
+type diffWriter struct {
+	w   *bufio.Writer
+	err error
+}
+
+func (d *diffWriter) printf(format string, args ...any) {
+	if d.err == nil {
+		_, d.err = fmt.Fprintf(d.w, format, args...)
+	}
+}
+
+func (d *diffWriter) unit(u *Unit) {
+	d.printf("\nunit %s: %s, %s\n", clean(u.Unit), count(len(u.Steps), "step"), count(len(u.Findings), "finding"))
+	if u.Loss.Dropped > 0 {
+		d.printf("  drops %d of %d %s\n", u.Loss.Dropped, u.Loss.Total, clean(u.Loss.Unit))
+	}
+	for _, n := range u.Notes {
+		d.printf("  note: %s\n", clean(n))
+	}
+	where := map[int]Planned{}
+	for _, f := range u.Findings {
+		where[f.Seq] = f
+	}
+	for _, o := range u.Outcomes {
+		f := where[o.Seq]
+		d.printf("  #%d %s %s: %s: %s\n", o.Seq, clean(f.Class), clean(f.What), clean(string(o.Action)), clean(o.Result))
+		if o.Loses != "" {
+			d.printf("      loses %s\n", clean(o.Loses))
+		}
+	}
+	for _, f := range u.Pending {
+		d.printf("  #%d %s %s: left as it is (%s)\n", f.Seq, clean(f.Class), clean(f.What), clean(string(f.Action)))
+	}
+	for _, f := range u.Gone {
+		d.printf("  #%d %s %s: no longer so, nothing to do\n", f.Seq, clean(f.Class), clean(f.What))
+	}
+	for i := range u.Steps {
+		d.step(&u.Steps[i])
+	}
+}
+
+func (d *diffWriter) step(s *store.Step) {
+	d.printf("\nstep %d: %s", s.ID, clean(s.Title))
+	if len(s.Findings) > 0 {
+		d.printf(" (repairs %s)", numbers(s.Findings))
+	}
+	if s.Irreversible {
+		d.printf(" [CANNOT BE UNDONE]")
+	}
+	d.printf("\n")
+	for _, c := range s.Changes {
+		d.printf("@@ %s %s @@", clean(c.Target), clean(c.Addr))
+		if c.Note != "" {
+			d.printf(" %s", clean(c.Note))
+		}
+		d.printf("\n")
+		if c.Guard() {
+			before, _ := shorten(c.Before, nil)
+			d.content("  must be: ", before)
+			continue
+		}
+		before, after := shorten(c.Before, c.After)
+		d.content("- ", before)
+		d.content("+ ", after)
+	}
+}
+
+func (d *diffWriter) content(prefix string, lines []string) {
+	for _, l := range lines {
+		d.printf("%s%s\n", prefix, l)
+	}
+}
+
+// shorten gives the lines to show for both sides of a change: text without the lines that both begin and end with,
+// anything else as its first bytes, size and hash.
+func shorten(before, after store.Bytes) (b, a []string) {
+	if !printable(before) || !printable(after) {
+		return []string{hexDump(before)}, []string{hexDump(after)}
+	}
+	bl, al := splitLines(before), splitLines(after)
+	head := 0
+	for head < len(bl) && head < len(al) && bl[head] == al[head] {
+		head++
+	}
+	tail := 0
+	for tail < len(bl)-head && tail < len(al)-head && bl[len(bl)-1-tail] == al[len(al)-1-tail] {
+		tail++
+	}
+	return window(before, bl, head, tail), window(after, al, head, tail)
+}
+
+// window renders lines[head:len-tail] of content.
+func window(content store.Bytes, lines []string, head, tail int) []string {
+	if content == nil {
+		return []string{"(absent)"}
+	}
+	if len(content) == 0 {
+		return []string{"(empty)"}
+	}
+	var out []string
+	if head > 0 {
+		out = append(out, fmt.Sprintf("... %s as before", count(head, "line")))
+	}
+	show := lines[head : len(lines)-tail]
+	for i, l := range show {
+		if i == diffLines {
+			out = append(out, fmt.Sprintf("... %s more", count(len(show)-i, "line")))
+			break
+		}
+		out = append(out, oneLine(l))
+	}
+	if tail > 0 {
+		out = append(out, fmt.Sprintf("... %s as before", count(tail, "line")))
+	}
+	return out
+}
+
+func oneLine(l string) string {
+	if len(l) <= diffWidth {
+		return clean(l)
+	}
+	cut := diffWidth
+	for cut > 0 && !utf8.RuneStart(l[cut]) {
+		cut--
+	}
+	return fmt.Sprintf("%s... (%d bytes)", clean(l[:cut]), len(l))
+}
+
+func hexDump(b store.Bytes) string {
+	if b == nil {
+		return "(absent)"
+	}
+	sum := sha256.Sum256(b)
+	if len(b) <= diffHex {
+		return fmt.Sprintf("%x (%s)", []byte(b), count(len(b), "byte"))
+	}
+	return fmt.Sprintf("%x... (%d bytes, sha256 %x)", []byte(b[:diffHex]), len(b), sum[:8])
+}
+
+func printable(b store.Bytes) bool { return utf8.Valid(b) && bytes.IndexByte(b, 0) < 0 }
+
+func splitLines(b store.Bytes) []string {
+	return strings.Split(strings.TrimSuffix(string(b), "\n"), "\n")
+}
+
+// clean escapes whatever a terminal might act on or that would break a line.
+func clean(s string) string {
+	for _, r := range s {
+		if !strconv.IsPrint(r) || r == utf8.RuneError {
+			q := strconv.Quote(s)
+			return strings.ReplaceAll(q[1:len(q)-1], `\"`, `"`)
+		}
+	}
+	return s
+}
+
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return strconv.Itoa(n) + " " + noun + "s"
+}
+
+// numbers lists the first few of many sequence numbers: "#1 #2 #7".
+func numbers(seqs []int) string {
+	const most = 8
+	var b strings.Builder
+	for i, s := range seqs {
+		if i == most {
+			fmt.Fprintf(&b, " and %d more", len(seqs)-most)
+			break
+		}
+		if i > 0 {
+			b.WriteByte(' ')
+		}
+		fmt.Fprintf(&b, "#%d", s)
+	}
+	return b.String()
+}

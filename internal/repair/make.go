@@ -1,0 +1,202 @@
+package repair
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"path/filepath"
+	"sort"
+	"strconv"
+	"time"
+
+	"fettle/internal/fault"
+	"fettle/internal/finding"
+	"fettle/internal/store"
+)
+
+// MakeConfig says what a plan is made of.
+type MakeConfig struct {
+	Run      string
+	Store    string // the location, as the user wrote it
+	Units    []store.Planner
+	Findings iter.Seq2[finding.Finding, error] // in order of their numbers; see Slice
+	Policy   finding.Policy
+	WorkDir  func(unit string) (string, error) // an existing scratch directory for the unit; see WorkDirs
+	Now      func() time.Time                  // nil is time.Now
+}
+
+// Slice makes the findings of a MakeConfig from what is in memory.
+func Slice(fs []finding.Finding) iter.Seq2[finding.Finding, error] {
+	return func(yield func(finding.Finding, error) bool) {
+		for _, f := range fs {
+			if !yield(f, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Make decides every finding by the policy, reads again those that are to be repaired, and lets each unit's Planner say
+// how. Nothing is written to the store. Findings left alone (ignore, interact, or no action offered) are listed as
+// pending, those that no longer hold as gone. Every unit with at least one finding is in the plan, in the order of Units.
+func Make(ctx context.Context, cfg MakeConfig) (*Plan, error) {
+	now := cfg.Now
+	if now == nil {
+		now = time.Now
+	}
+	p := &Plan{Type: "plan", Schema: PlanSchema, Run: cfg.Run, Created: now().UTC(), Store: cfg.Store, Policy: Rules(cfg.Policy)}
+	units := make(map[string]store.Planner, len(cfg.Units))
+	for _, u := range cfg.Units {
+		if units[u.ID()] != nil {
+			return nil, &fault.Error{Op: "plan", Where: u.ID(), Err: errors.New("two units have this name")}
+		}
+		units[u.ID()] = u
+	}
+	byUnit := map[string][]finding.Finding{}
+	for f, err := range cfg.Findings {
+		if err != nil {
+			return nil, fmt.Errorf("plan: read findings: %w", err)
+		}
+		if units[f.Unit] == nil {
+			return nil, &fault.Error{Op: "plan", Where: fmt.Sprintf("finding %d", f.Seq), Err: fmt.Errorf("its unit %q is not in the store", f.Unit),
+				Hint: "the store is not the one that was checked, or its layout changed: check it again"}
+		}
+		byUnit[f.Unit] = append(byUnit[f.Unit], f)
+	}
+	for _, u := range cfg.Units {
+		fs := byUnit[u.ID()]
+		if len(fs) == 0 {
+			continue
+		}
+		planned, err := makeUnit(ctx, &cfg, u, fs)
+		if err != nil {
+			return nil, fmt.Errorf("plan unit %s: %w", u.ID(), err)
+		}
+		p.Units = append(p.Units, *planned)
+	}
+	if err := p.valid(); err != nil {
+		return nil, fmt.Errorf("plan: %w", err)
+	}
+	return p, p.Seal()
+}
+
+func makeUnit(ctx context.Context, cfg *MakeConfig, u store.Planner, fs []finding.Finding) (*Unit, error) {
+	out := &Unit{Unit: u.ID(), Findings: []Planned{}, Steps: []store.Step{}, Outcomes: []store.Outcome{}}
+	var err error
+	if out.Fingerprint, err = u.Fingerprint(ctx); err != nil {
+		return nil, fmt.Errorf("fingerprint: %w", err)
+	}
+	var decided []store.Decision
+	undecided := 0
+	for i := range fs {
+		if err := ctx.Err(); err != nil {
+			return nil, &fault.Error{Op: "plan", Err: err, Kind: fault.Cancelled}
+		}
+		f := &fs[i]
+		line := Planned{Seq: f.Seq, Class: f.Class, What: what(f), Action: cfg.Policy.Decide(f)}
+		switch line.Action {
+		case "", finding.Ignore, finding.Interact:
+			if line.Action == "" {
+				line.Action = finding.Ignore
+			}
+			if line.Action == finding.Interact {
+				undecided++
+			}
+			out.Pending = append(out.Pending, line)
+			continue
+		}
+		still, err := u.Confirm(ctx, f)
+		if err != nil {
+			return nil, fmt.Errorf("confirm finding %d (%s %s): %w", f.Seq, f.Class, line.What, err)
+		}
+		if !still {
+			out.Gone = append(out.Gone, line)
+			continue
+		}
+		out.Findings = append(out.Findings, line)
+		decided = append(decided, store.Decision{Finding: *f, Action: line.Action})
+	}
+	if undecided > 0 {
+		out.Notes = append(out.Notes, fmt.Sprintf("%d of the pending findings wait for a decision", undecided))
+	}
+	if len(decided) == 0 {
+		return out, nil
+	}
+	return out, propose(ctx, cfg, u, decided, out)
+}
+
+// propose asks the Planner and checks that it kept to the contract.
+func propose(ctx context.Context, cfg *MakeConfig, u store.Planner, decided []store.Decision, out *Unit) error {
+	work, err := cfg.WorkDir(u.ID())
+	if err != nil {
+		return fmt.Errorf("scratch directory: %w", err)
+	}
+	prop, err := u.Plan(ctx, work, decided)
+	if err != nil {
+		return err
+	}
+	if err := validSteps(prop.Steps); err != nil {
+		return err
+	}
+	known := make(map[int]bool, len(decided))
+	for _, d := range decided {
+		known[d.Finding.Seq] = true
+	}
+	for _, s := range prop.Steps {
+		for _, seq := range s.Findings {
+			if !known[seq] {
+				return fmt.Errorf("step %d (%s) claims to repair finding %d, which was not decided on", s.ID, s.Title, seq)
+			}
+		}
+	}
+	answered := map[int]bool{}
+	for _, o := range prop.Outcomes {
+		if !known[o.Seq] || answered[o.Seq] {
+			return fmt.Errorf("the outcome of finding %d was given twice or not asked for", o.Seq)
+		}
+		answered[o.Seq] = true
+	}
+	if len(answered) != len(known) {
+		return fmt.Errorf("%d findings were decided but %d have an outcome", len(known), len(answered))
+	}
+	if len(prop.Steps) > 0 {
+		out.Steps = prop.Steps
+	}
+	out.Outcomes, out.Loss, out.Notes = prop.Outcomes, prop.Loss, append(out.Notes, prop.Notes...)
+	return nil
+}
+
+// Rules writes a policy in the form that finding.ParsePolicy reads, most specific rule first.
+func Rules(p finding.Policy) []string {
+	rules := []string{}
+	seqs := make([]int, 0, len(p.BySeq))
+	for seq := range p.BySeq {
+		seqs = append(seqs, seq)
+	}
+	sort.Ints(seqs)
+	for _, seq := range seqs {
+		rules = append(rules, strconv.Itoa(seq)+"="+string(p.BySeq[seq]))
+	}
+	classes := make([]string, 0, len(p.ByClass))
+	for c := range p.ByClass {
+		classes = append(classes, c)
+	}
+	sort.Strings(classes)
+	for _, c := range classes {
+		rules = append(rules, c+"="+string(p.ByClass[c]))
+	}
+	if p.Fallback != "" {
+		rules = append(rules, string(p.Fallback))
+	}
+	return rules
+}
+
+// WorkDirs gives each unit the scratch directory dir/work/UNIT, made on demand. Make, Apply, Resume and Undo of one run
+// must all be given the same.
+func WorkDirs(dir string) func(unit string) (string, error) {
+	return func(unit string) (string, error) {
+		path := filepath.Join(dir, "work", fileName(unit))
+		return path, mkdirAll(path)
+	}
+}
