@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command match measures package match over several decades of claims and prints a
 // table: claims, wall time, CPU per claim, peak memory, bytes spilled.
 //
