@@ -11,7 +11,6 @@ const (
 	maxConsequences = 4       // shown under their cause
 	maxDistinct     = 1 << 16 // subjects and groups told apart; beyond that counts are "more than"
 	maxFollowed     = 1 << 24 // findings whose cause is traced (4 bytes each); later ones count as roots
-	maxShownAll     = 1 << 20 // shown in full when no limit was asked for
 )
 
 // digest is a run's findings grouped for people: by class, and within a class by what caused them.
@@ -73,13 +72,13 @@ func (c *counter) add(name string) {
 
 func (c *counter) size() (int, bool) { return len(c.n), c.over }
 
-// gather reads all findings once and keeps at most max per class (0: maxShownAll). A cause has to come before its
+// gather reads all findings once and keeps at most max per class (0: DefaultMax). A cause has to come before its
 // consequences, as it does in every run because a finding can only name a number that was already given out;
 // a finding whose cause is not there counts as a root.
 func gather(src *Source) (*digest, error) {
 	limit := src.Max
 	if limit <= 0 {
-		limit = maxShownAll
+		limit = DefaultMax
 	}
 	d := &digest{}
 	byClass := map[string]*section{}

@@ -24,8 +24,9 @@ var page = template.Must(template.New("page").Funcs(template.FuncMap{
 		}
 		return t.UTC().Format("2006-01-02 15:04:05 UTC")
 	},
-	"path": func(f *finding.Finding) string { return Clean(f.PathOr(f.Subject)) },
-	"num":  strconv.Itoa,
+	"path":  func(f *finding.Finding) string { return Clean(name(f)) },
+	"title": func(f *finding.Finding) string { return Clean(title(f)) },
+	"num":   strconv.Itoa,
 }).Parse(pageSource))
 
 // HTML writes the run as one self-contained page: styles inside, no scripts, nothing loaded from anywhere.

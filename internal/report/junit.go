@@ -66,14 +66,14 @@ func suiteTimes(src *Source) string {
 	if !src.Started.IsZero() {
 		out += fmt.Sprintf(` timestamp="%s"`, src.Started.UTC().Format("2006-01-02T15:04:05"))
 	}
-	if !src.Finished.IsZero() && !src.Finished.Before(src.Started) {
-		out += fmt.Sprintf(` time="%.3f"`, src.Finished.Sub(src.Started).Seconds())
+	if src.Seconds > 0 {
+		out += fmt.Sprintf(` time="%.3f"`, src.Seconds)
 	}
 	return out
 }
 
 func junitCase(b *bufio.Writer, f *finding.Finding) {
-	fmt.Fprintf(b, "  <testcase classname=\"%s\" name=\"%s\">", attr(f.Class), attr(fmt.Sprintf("#%d %s", f.Seq, f.PathOr(f.Subject))))
+	fmt.Fprintf(b, "  <testcase classname=\"%s\" name=\"%s\">", attr(f.Class), attr(fmt.Sprintf("#%d %s", f.Seq, name(f))))
 	var text strings.Builder
 	for _, e := range f.Evidence {
 		fmt.Fprintf(&text, "%s: %s\n", e.Witness, e.Says)

@@ -55,7 +55,7 @@ func sample() *Source {
 	}
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	return &Source{
-		Head: Head{Run: "run-1", Store: "toy:/tmp/a b", System: "toy", Version: "v1.2.3", Started: at, Finished: at.Add(1500 * time.Millisecond),
+		Head: Head{Run: "run-1", Store: "toy:/tmp/a b", System: "toy", Version: "v1.2.3", Started: at, Seconds: 1.5,
 			Verdict: finding.Damaged, Facts: []Fact{{"objects", "12"}, {"bytes", "345"}}, Notes: []string{"the newest root was skipped"},
 			Next: []string{"fettle plan run-1"}},
 		Classes: classes, Each: list(fs), Max: 2,

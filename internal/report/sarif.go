@@ -102,9 +102,6 @@ func SARIF(w io.Writer, src *Source) error {
 	if !src.Started.IsZero() {
 		inv["startTimeUtc"] = src.Started.UTC().Format(time.RFC3339)
 	}
-	if !src.Finished.IsZero() {
-		inv["endTimeUtc"] = src.Finished.UTC().Format(time.RFC3339)
-	}
 	tail, err := encode([]any{inv})
 	if err != nil {
 		return err
@@ -124,7 +121,7 @@ func sarifOf(src *Source, f *finding.Finding, index map[string]int) sarifResult 
 	}
 	loc := sarifLocation{Physical: &sarifPhysical{}}
 	loc.Physical.Artifact.URI = fileURI(src.System, src.Store)
-	loc.Logical = []sarifLogical{{Name: f.PathOr(f.Subject), Kind: "member"}}
+	loc.Logical = []sarifLogical{{Name: name(f), Kind: "member"}}
 	r.Locations = []sarifLocation{loc}
 	// The same damage has the same fingerprint in every run, so that viewers can tell new results from known ones.
 	sum := sha256.Sum256([]byte(strings.Join([]string{f.Class, f.Unit, f.Subject, f.PathOr("")}, "\x00")))
@@ -142,11 +139,11 @@ func sarifOf(src *Source, f *finding.Finding, index map[string]int) sarifResult 
 
 // message is the finding in one sentence.
 func message(f *finding.Finding) string {
-	title := f.Title
-	if title == "" {
-		title = f.Class
+	t := title(f)
+	if t == "" {
+		t = f.Class
 	}
-	return Clean(f.PathOr(f.Subject)) + ": " + Clean(title)
+	return Clean(name(f)) + ": " + Clean(t)
 }
 
 // fileURI is the store as a URI: its first path without the system's prefix.

@@ -2,6 +2,7 @@ package report
 
 import (
 	"iter"
+	"strings"
 	"time"
 
 	"fettle/internal/finding"
@@ -12,27 +13,30 @@ type Findings = iter.Seq2[finding.Finding, error]
 
 // Head is what is known about a run besides its findings.
 type Head struct {
-	Run      string
-	Store    string // the store as the user named it
-	System   string // "flux"
-	Version  string // of fettle
-	Started  time.Time
-	Finished time.Time // zero when the run has not ended
-	Verdict  finding.Verdict
-	Facts    []Fact
-	Notes    []string
-	Next     []string // commands to try next, the most useful first
+	Run     string
+	Store   string // the store as the user named it
+	System  string // "flux"
+	Version string // of fettle
+	Started time.Time
+	Seconds float64 // of work; 0 when it is not known
+	Verdict finding.Verdict
+	Facts   []Fact
+	Notes   []string
+	Next    []string // commands to try next, the most useful first
 }
 
 // Fact is one line of the summary, e.g. {"objects", "1398"}.
 type Fact struct{ Name, Value string }
+
+// DefaultMax is the bound of Source.Max when nothing is said.
+const DefaultMax = 100
 
 // Source is one run, ready to be rendered.
 type Source struct {
 	Head
 	Classes finding.Classes // of the run's system; findings of unknown classes are rendered all the same
 	Each    func() Findings // may be called more than once
-	// Max is how many findings of one class text and HTML show in full; 0 means all of them.
+	// Max is how many findings of one class text and HTML show in full; 0 means DefaultMax.
 	Max int
 }
 
@@ -44,13 +48,12 @@ func (s *Source) class(id string) finding.Class {
 	return finding.Class{ID: id, Title: id}
 }
 
-// took is how long the run took, rounded for people; "" when it has not ended.
+// took is how long the run took, rounded for people; "" when it is not known.
 func (h *Head) took() string {
-	if h.Finished.IsZero() || h.Finished.Before(h.Started) {
-		return ""
-	}
-	d := h.Finished.Sub(h.Started)
+	d := time.Duration(h.Seconds * float64(time.Second))
 	switch {
+	case d <= 0:
+		return ""
 	case d < time.Second:
 		return d.Round(time.Millisecond).String()
 	case d < time.Minute:
@@ -58,3 +61,17 @@ func (h *Head) took() string {
 	}
 	return d.Round(time.Second).String()
 }
+
+// name is what a finding is called: its path, else its subject; never empty.
+func name(f *finding.Finding) string {
+	switch {
+	case f.Path != nil && *f.Path != "":
+		return *f.Path
+	case f.Subject != "":
+		return f.Subject
+	}
+	return "(nameless)"
+}
+
+// title is the finding's title without the name in front of it, which is shown beside it.
+func title(f *finding.Finding) string { return strings.TrimPrefix(f.Title, name(f)+": ") }

@@ -114,7 +114,7 @@ func follows(n int) string {
 func samples(f *shown) string {
 	names := make([]string, 0, len(f.Samples))
 	for _, c := range f.Samples {
-		names = append(names, Short(Clean(c.PathOr(c.Subject)), 60))
+		names = append(names, Short(Clean(name(c)), 60))
 	}
 	out := ": " + strings.Join(names, ", ")
 	if n := f.Consequences - len(f.Samples); n > 0 {
@@ -125,13 +125,13 @@ func samples(f *shown) string {
 
 // Block writes one finding in full: what, who says what, the suggested action and why. It ends with a newline.
 func Block(w io.Writer, f *finding.Finding, st Style) {
-	head := st.Bold(Clean(f.PathOr(f.Subject)))
+	head := st.Bold(Clean(name(f)))
 	if f.Group != "" {
 		head += "  " + Clean(f.Group)
 	}
 	fmt.Fprintf(w, "  %s  %s\n", st.Dim(fmt.Sprintf("#%d", f.Seq)), head)
-	if f.Title != "" {
-		fmt.Fprintf(w, "      %s\n", Clean(f.Title))
+	if t := title(f); t != "" {
+		fmt.Fprintf(w, "      %s\n", Clean(t))
 	}
 	width := 0
 	for _, e := range f.Evidence {
