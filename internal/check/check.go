@@ -72,7 +72,6 @@ func Run(ctx context.Context, cfg Config) (Summary, error) {
 	}
 	e := newEngine(ctx, cfg)
 	defer e.cancel(nil)
-	defer e.release()
 	if err := e.open(); err != nil {
 		return Summary{}, errors.Join(err, cfg.Run.WriteStatus(runs.Status{State: runs.Failed, Error: err.Error()}))
 	}

@@ -15,9 +15,9 @@ import (
 type engine struct {
 	cfg     Config
 	classes map[string]finding.Class
-	ctx     context.Context // done as soon as passes have to stop; its cause is ErrStopped or what went wrong
+	ctx     context.Context // done as soon as passes have to stop; see cause
 	cancel  context.CancelCauseFunc
-	release func() bool // lets go of the caller's context
+	parent  context.Context // the caller's
 	lim     *limiter
 	units   []*unitRun
 	abreast int // units that run at the same time
@@ -44,12 +44,8 @@ func newEngine(parent context.Context, cfg Config) *engine {
 		e.units = append(e.units, ur)
 	}
 	e.abreast = max(1, min(cfg.Workers, len(e.units)))
-	// The engine's own context gives its own cause, whoever cancelled the parent.
-	e.ctx, e.cancel = context.WithCancelCause(context.WithoutCancel(parent))
-	if parent.Err() != nil {
-		e.cancel(ErrStopped)
-	}
-	e.release = context.AfterFunc(parent, func() { e.cancel(ErrStopped) })
+	e.parent = parent
+	e.ctx, e.cancel = context.WithCancelCause(parent)
 	return e
 }
 
@@ -82,6 +78,15 @@ func (e *engine) work() {
 	wg.Wait()
 	close(stopWatch)
 	<-watched
+}
+
+// cause says why ctx is done: ErrStopped, also when the caller cancelled for a reason of its own, or what went wrong.
+func (e *engine) cause() error {
+	err := context.Cause(e.ctx)
+	if e.parent.Err() != nil && err == context.Cause(e.parent) {
+		return ErrStopped
+	}
+	return err
 }
 
 // failLocked ends the whole check because of err, which is returned. The caller holds mu.

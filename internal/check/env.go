@@ -133,7 +133,7 @@ func (v *env) Did(ctx context.Context, records, bytes int64) error {
 	v.u.passRecords.Add(records)
 	v.u.passBytes.Add(bytes)
 	if v.e.ctx.Err() != nil {
-		return context.Cause(v.e.ctx)
+		return v.e.cause()
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -148,8 +148,12 @@ func (v *env) Did(ctx context.Context, records, bytes int64) error {
 func (e *engine) wait(ctx context.Context, records, bytes int64) error {
 	both, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	defer context.AfterFunc(e.ctx, func() { cancel(context.Cause(e.ctx)) })()
-	return e.lim.take(both, records, bytes)
+	defer context.AfterFunc(e.ctx, func() { cancel(e.cause()) })()
+	err := e.lim.take(both, records, bytes)
+	if err != nil && e.ctx.Err() != nil {
+		return e.cause()
+	}
+	return err
 }
 
 // Memory implements store.Env.

@@ -2,7 +2,6 @@ package check
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -63,7 +62,7 @@ func (e *engine) verdictError() error {
 		return errors.Join(errs...)
 	}
 	if !done {
-		return &fault.Error{Op: "check", Where: e.cfg.Run.ID(), Err: context.Cause(e.ctx), Kind: fault.Cancelled,
+		return &fault.Error{Op: "check", Where: e.cfg.Run.ID(), Err: e.cause(), Kind: fault.Cancelled,
 			Hint: "go on with: fettle resume " + e.cfg.Run.ID()}
 	}
 	return nil

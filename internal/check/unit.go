@@ -1,7 +1,6 @@
 package check
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -121,7 +120,7 @@ func (u *unitRun) run() error {
 			continue
 		}
 		if e.ctx.Err() != nil {
-			return context.Cause(e.ctx)
+			return e.cause()
 		}
 		if err := u.runPass(p); err != nil {
 			return u.wrap(p.Name, err)
@@ -144,7 +143,7 @@ func (u *unitRun) run() error {
 // wrap says where err happened. While the check is being stopped, errors are what a stop looks like from inside.
 func (u *unitRun) wrap(pass string, err error) error {
 	if u.e.ctx.Err() != nil {
-		return context.Cause(u.e.ctx)
+		return u.e.cause()
 	}
 	where := u.id()
 	if pass != "" {
@@ -241,7 +240,7 @@ func (u *unitRun) confirmAll() error {
 			continue
 		}
 		if e.ctx.Err() != nil {
-			return context.Cause(e.ctx)
+			return e.cause()
 		}
 		holds, err := u.confirm(&f)
 		switch {
