@@ -123,8 +123,12 @@ func ParseLine(raw []byte) (Entry, *LineError) {
 	if len(raw) == 0 {
 		return fail(RuleEmptyLine, "empty line")
 	}
-	if !utf8.Valid(raw) {
-		return fail(RuleUTF8, "the line is not UTF-8")
+	if bad := treeobj.CheckJSON(raw, true); bad != nil {
+		r := RuleJSON
+		if bad.Rule == treeobj.RuleUTF8 {
+			r = RuleUTF8
+		}
+		return fail(r, fmt.Sprintf("byte %d of the line: %s", bad.Offset, bad.Detail))
 	}
 	m, err := object(raw)
 	if err != nil {

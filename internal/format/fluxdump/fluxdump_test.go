@@ -75,7 +75,7 @@ func goodItems() []item {
 }
 
 func readAll(r io.Reader) (items []item, times []int64, err error) {
-	d, err := NewReader(r, 0)
+	d, err := NewReader(r, 1<<23)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -84,7 +84,7 @@ func Parse(b []byte) (Checkpoint, *InvalidError) {
 		return Checkpoint{Rootref: r}, invalid(RuleBare, "a bare blobref, the form of before flux-core 0.36")
 	}
 	text, _, cut := bytes.Cut(b, []byte{0})
-	if err := treeobj.CheckJSON(text); err != nil {
+	if err := treeobj.CheckJSON(text, false); err != nil {
 		return Checkpoint{}, invalid(RuleJSON, "byte %d: %s", err.Offset, err.Detail)
 	}
 	var m map[string]json.RawMessage

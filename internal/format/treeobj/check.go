@@ -1,10 +1,11 @@
 package treeobj
 
 // CheckJSON tells whether Flux's JSON reader accepts a text: one object or
-// array, nothing behind it, valid UTF-8, no NUL, numbers in range, nesting up
-// to MaxDepth. It is nil if so.
-func CheckJSON(b []byte) *InvalidError {
-	s := Scanner{b: b}
+// array, nothing behind it, valid UTF-8, numbers in range, nesting up to
+// MaxDepth. It is nil if so. allowNUL lets \u0000 pass in strings, as Flux does
+// for event logs only.
+func CheckJSON(b []byte, allowNUL bool) *InvalidError {
+	s := Scanner{b: b, allowNUL: allowNUL}
 	if len(b) > MaxSize {
 		return &InvalidError{Rule: RuleSize, Detail: "text longer than 1 GiB"}
 	}

@@ -14,11 +14,17 @@ func TestCheckJSON(t *testing.T) {
 		strings.Repeat("[", 2049) + strings.Repeat("]", 2049): RuleDepth,
 	} {
 		got := RuleNone
-		if err := CheckJSON([]byte(in)); err != nil {
+		if err := CheckJSON([]byte(in), false); err != nil {
 			got = err.Rule
 		}
 		if got != want {
 			t.Errorf("%.40q: %q, want %q", in, got, want)
 		}
+	}
+	if err := CheckJSON([]byte(`{"a":"x\u0000y"}`), true); err != nil {
+		t.Error(err)
+	}
+	if err := CheckJSON([]byte(`{"a":"x\u0000\ud800"}`), true); err == nil {
+		t.Error("a lone surrogate behind a NUL is accepted")
 	}
 }

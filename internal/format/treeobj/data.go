@@ -115,12 +115,13 @@ func (s *Scanner) members(i, depth int, self int32, f *frame) (int, bool) {
 	base := len(s.tree.Entries)
 	var prev []byte
 	first, sorted := true, true
+	var nf frame // collects faults in names, which are the entry's own
 	i = s.ws(i + 1)
 	if s.at(i) == '}' {
 		return i + 1, true
 	}
 	for {
-		t, j, ok := s.key(i, f)
+		t, j, ok := s.key(i, &nf)
 		if !ok {
 			return j, false
 		}
@@ -129,9 +130,10 @@ func (s *Scanner) members(i, depth int, self int32, f *frame) (int, bool) {
 			sorted = false
 		}
 		prev, first = name, false
-		if i, ok = s.member(name, j, depth+1, self, f); !ok {
+		if i, ok = s.member(name, j, depth+1, self, f, nf.fault()); !ok {
 			return i, false
 		}
+		nf.rule = RuleNone
 		i = s.ws(i)
 		if s.at(i) != ',' {
 			break
@@ -142,13 +144,14 @@ func (s *Scanner) members(i, depth int, self int32, f *frame) (int, bool) {
 		return i, s.broken(i, "'}' is missing")
 	}
 	if !sorted {
-		s.hideDuplicates(base, self)
+		s.hideDuplicates(base)
 	}
 	return i + 1, true
 }
 
-// member reads one value of a data object.
-func (s *Scanner) member(name []byte, i, depth int, self int32, f *frame) (end int, ok bool) {
+// member reads one value of a data object. f is the frame of the object that
+// owns the data, bad a fault in the name.
+func (s *Scanner) member(name []byte, i, depth int, self int32, f *frame, bad fault) (end int, ok bool) {
 	kind := kindOther
 	switch s.at(i) {
 	case '"':
@@ -165,7 +168,7 @@ func (s *Scanner) member(name []byte, i, depth int, self int32, f *frame) (end i
 		f.others++
 	}
 	f.count++
-	cf := frame{start: i}
+	cf := frame{start: i, rule: bad.rule, at: bad.off, detail: bad.why}
 	idx := int32(len(s.tree.Entries))
 	d := int16(0)
 	if self >= 0 {
@@ -182,6 +185,7 @@ func (s *Scanner) member(name []byte, i, depth int, self int32, f *frame) (end i
 		end = max(end, i)
 	}
 	cf.store(&s.tree.Entries[idx], s.b, min(end, len(s.b)))
+	s.tree.Entries[idx].next = int32(len(s.tree.Entries))
 	if cf.rule != RuleNone && ok {
 		if s.bad++; s.bad > MaxBadEntries && int(idx) == len(s.tree.Entries)-1 {
 			s.tree.Entries = s.tree.Entries[:idx]

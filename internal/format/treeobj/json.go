@@ -45,7 +45,7 @@ func (t strTok) text() []byte {
 	if !t.escaped {
 		return t.body
 	}
-	out, _, _ := unescape(make([]byte, 0, len(t.body)), t.body)
+	out, _, _ := unescape(make([]byte, 0, len(t.body)), t.body, true)
 	return out
 }
 
@@ -83,7 +83,7 @@ func (s *Scanner) checkString(t strTok, start int, f *frame) {
 		s.scratch = s.scratch[:0]
 		var bad int
 		var why string
-		if s.scratch, bad, why = unescape(s.scratch, t.body); why != "" {
+		if s.scratch, bad, why = unescape(s.scratch, t.body, s.allowNUL); why != "" {
 			s.fault(f, RuleJSON, start+bad, why)
 		}
 	}
@@ -104,9 +104,9 @@ func firstBadUTF8(b []byte) int {
 }
 
 // unescape appends the decoded form of a string body to dst. why is "" on
-// success; else bad is the offset of the fault. A NUL is a fault, because
-// jansson refuses it in keys and in values.
-func unescape(dst, body []byte) (out []byte, bad int, why string) {
+// success; else bad is the offset of the fault. A NUL is a fault unless allowed,
+// because jansson refuses it by default.
+func unescape(dst, body []byte, allowNUL bool) (out []byte, bad int, why string) {
 	for i := 0; i < len(body); {
 		c := body[i]
 		if c != '\\' {
@@ -135,7 +135,7 @@ func unescape(dst, body []byte) (out []byte, bad int, why string) {
 			if n == 0 {
 				return dst, i, "bad \\u escape"
 			}
-			if r == 0 {
+			if r == 0 && !allowNUL {
 				return dst, i, "NUL character in a string"
 			}
 			dst = utf8.AppendRune(dst, r)

@@ -33,7 +33,7 @@ func (f *frame) judge(s *Scanner) {
 }
 
 func (s *Scanner) dropChildren(f *frame) {
-	s.tree.BadOmitted = f.omitBase
+	s.tree.BadOmitted, s.bad = f.omitBase, f.badBase
 	s.tree.Entries = s.tree.Entries[:f.dirBase]
 	for n := len(s.hidden); n > 0 && int(s.hidden[n-1]) >= f.dirBase; n-- {
 		s.hidden = s.hidden[:n-1]

@@ -29,6 +29,7 @@ type frame struct {
 	badElem  int   // offset of the first element that is no blobref, plus 1
 	dirBase  int   // kindObject: first child in Tree.Entries
 	omitBase int   // Tree.BadOmitted before the object
+	badBase  int   // Scanner.bad before the object
 	target   jkind // kindObject: kind of the member "target"
 	ns       jkind // kindObject: kind of the member "namespace"
 	others   int   // kindObject: members with other names
@@ -45,6 +46,9 @@ func (f *frame) note(r Rule, at int, detail string) {
 		f.rule, f.at, f.detail = r, at, detail
 	}
 }
+
+// fault is what note kept.
+func (f *frame) fault() fault { return fault{f.rule, f.at, f.detail} }
 
 // store copies the verdict to e. Name, Depth and Parent are not touched.
 func (f *frame) store(e *Entry, b []byte, end int) {
@@ -66,7 +70,7 @@ func (s *Scanner) object(i, depth int, self int32, f *frame) (end int, ok bool) 
 	if depth > MaxDepth {
 		return i, s.brokenDepth(i)
 	}
-	f.dirBase, f.omitBase = len(s.tree.Entries), s.tree.BadOmitted
+	f.dirBase, f.omitBase, f.badBase = len(s.tree.Entries), s.tree.BadOmitted, s.bad
 	if end, done, ok := s.canonicalObject(i, depth, self, f); !ok {
 		return s.openAtBreak(end, f)
 	} else if done {

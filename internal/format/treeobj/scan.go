@@ -56,6 +56,7 @@ type Entry struct {
 	Ref    Ref    // valref, dirref: the first good blobref
 
 	detail  string
+	next    int32  // while scanning: index behind the last descendant
 	at      uint32 // offset of the fault, or of the object
 	dataOff uint32 // data value inside Raw
 	dataEnd uint32
@@ -129,14 +130,15 @@ type fault struct {
 // that a plain entry costs no allocation. Not for concurrent use; the zero
 // value is ready.
 type Scanner struct {
-	b       []byte
-	bad     int   // malformed entries recorded so far
-	brk     fault // where the text stops being JSON
-	last    fault // newest fault inside a string or number
-	scratch []byte
-	remap   []int32
-	hidden  []int32 // indexes of entries overridden by a later one
-	tree    Tree
+	b        []byte
+	allowNUL bool  // \u0000 is no fault
+	bad      int   // malformed entries recorded so far
+	brk      fault // where the text stops being JSON
+	last     fault // newest fault inside a string or number
+	scratch  []byte
+	remap    []int32
+	hidden   []int32 // indexes of entries overridden by a later one
+	tree     Tree
 }
 
 // Parse scans one serialized tree object of any type. The Tree belongs to the
@@ -273,15 +275,12 @@ func (s *Scanner) compact() {
 	t.Entries = t.Entries[:n]
 }
 
-// hideDuplicates marks every direct child of self in Entries[base:] whose name
-// comes again later. Called only when the names were not in ascending order.
-func (s *Scanner) hideDuplicates(base int, self int32) {
+// hideDuplicates marks every direct child in Entries[base:] whose name comes
+// again later. Called only when the names were not in ascending order.
+func (s *Scanner) hideDuplicates(base int) {
 	last := make(map[string]int32)
 	ents := s.tree.Entries
-	for i := base; i < len(ents); i++ {
-		if ents[i].Parent != self {
-			continue
-		}
+	for i := base; i < len(ents); i = int(ents[i].next) {
 		if prev, ok := last[string(ents[i].Name)]; ok {
 			s.hidden = append(s.hidden, prev)
 		}

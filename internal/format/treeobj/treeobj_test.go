@@ -114,7 +114,10 @@ var ruleCases = []struct {
 	{"entry null", dirOf(`"a":null`), "dir: a:unknown:entry", false},
 	{"bad in inline", dirOf(`"a":` + dirOf(`"b":3,"c":`+entry("val", `""`)) + `,"d":` + entry("val", `""`)), "dir: a:dir: a.b:unknown:entry a.c:val: d:val:", false},
 	{"bad inline keeps entries", dirOf(`"a":{"data":{"c":` + entry("val", `""`) + `},"type":"dir","ver":3}`), "dir: a:dir:version a.c:val:", false},
-	{"control in name", dirOf("\"a\nb\":" + entry("val", `""`) + `,"c":` + entry("val", `""`)), "dir:json \"a\\nb\":val: c:val:", false},
+	{"control in name", dirOf("\"a\nb\":" + entry("val", `""`) + `,"c":` + entry("val", `""`)), "dir: \"a\\nb\":val:json c:val:", false},
+	{"bad escape in name", dirOf(`"a\x":` + entry("val", `""`) + `,"c":` + entry("val", `""`)), "dir: a:val:json c:val:", false},
+	{"bad UTF-8 in name", dirOf("\"a\xff\":" + entry("val", `""`) + `,"c":` + entry("val", `""`)), "dir: \"a\\xff\":val:utf8 c:val:", false},
+	{"bad name in symlink", dirOf(`"a":` + entry("symlink", `{"target":"b","\x":"c"}`)), "dir: a:symlink:json", false},
 	{"bad escape", dirOf(`"a":` + entry("val", `"\x"`) + `,"c":` + entry("val", `""`)), "dir: a:val:json c:val:", false},
 	{"lone surrogate", dirOf(`"a":` + entry("symlink", `{"target":"\ud800"}`)), "dir: a:symlink:json", false},
 	{"NUL escape", dirOf(`"a":` + entry("symlink", `{"target":"\u0000"}`)), "dir: a:symlink:json", false},
@@ -184,6 +187,16 @@ func TestBadEntriesAreBounded(t *testing.T) {
 	}
 	if last := tree.Entries[len(tree.Entries)-1]; string(last.Name) != "good" || !last.Good() {
 		t.Errorf("the good entry at the end is lost: %s", last.Name)
+	}
+}
+
+func TestSymlinksAreNoBadEntries(t *testing.T) {
+	link := entry("symlink", `{"target":"b"}`)
+	in := dirOf(strings.Repeat(`"l":`+link+`,`, MaxBadEntries+10) + `"bad":3,"z":` + link)
+	var s Scanner
+	tree := s.ParseDir([]byte(in))
+	if got := summary(tree); got != "dir: l:symlink: bad:unknown:entry z:symlink:" || tree.BadOmitted != 0 {
+		t.Errorf("%s, %d omitted", got, tree.BadOmitted)
 	}
 }
 
