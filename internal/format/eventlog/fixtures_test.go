@@ -2,6 +2,7 @@ package eventlog
 
 import (
 	"bytes"
+	"maps"
 	"strings"
 	"testing"
 
@@ -75,5 +76,26 @@ func TestFixtureDrains(t *testing.T) {
 	}
 	if s, at := ShutdownOf(Parse(vals["admin.eventlog"]).Entries); s != ShutdownClean || at == 0 {
 		t.Errorf("shutdown %s", s)
+	}
+}
+
+// TestFixtureActive: a broker was killed with one job running, two waiting for
+// resources and one waiting for a dependency.
+func TestFixtureActive(t *testing.T) {
+	states := map[State]int{}
+	for _, k := range storefixture.OpenWithWAL(t, "small-crash").Keys(t) {
+		jk, ok := fluid.FromPath(k.Path)
+		if !ok || len(jk.Rest) != 1 || jk.Rest[0] != "eventlog" {
+			continue
+		}
+		j := ReplayJob(Parse(k.Value).Entries)
+		if len(j.Problems) > 0 {
+			t.Errorf("%s: %+v", jk.ID, j.Problems)
+		}
+		states[j.State]++
+	}
+	want := map[State]int{StateInactive: 15, StateRun: 1, StateSched: 2, StateDepend: 1}
+	if !maps.Equal(states, want) {
+		t.Errorf("states %v, want %v", states, want)
 	}
 }

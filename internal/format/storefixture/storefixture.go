@@ -51,13 +51,25 @@ func File(tb testing.TB, name string) []byte {
 }
 
 // Open loads the base store NAME ("base-small", "base-medium", ...).
-func Open(tb testing.TB, name string) *Store {
+func Open(tb testing.TB, name string) *Store { return open(tb, name, false) }
+
+// OpenWithWAL loads a base store together with its -wal file ("small-crash").
+func OpenWithWAL(tb testing.TB, name string) *Store { return open(tb, name, true) }
+
+func open(tb testing.TB, name string, wal bool) *Store {
 	tb.Helper()
 	path := filepath.Join(tb.TempDir(), "content.sqlite")
 	if err := os.WriteFile(path, File(tb, "bases/"+name+".content.sqlite"), 0o600); err != nil {
 		tb.Fatal(err)
 	}
-	db, err := sqlite3.Open("file:" + path + "?mode=ro&immutable=1")
+	uri := "file:" + path + "?mode=ro&immutable=1"
+	if wal {
+		if err := os.WriteFile(path+"-wal", File(tb, "bases/"+name+".content.sqlite-wal"), 0o600); err != nil {
+			tb.Fatal(err)
+		}
+		uri = "file:" + path
+	}
+	db, err := sqlite3.Open(uri)
 	if err != nil {
 		tb.Fatal(err)
 	}
