@@ -124,15 +124,17 @@ type Planner interface {
 // step into changes of what is really written (a page, a block, a file), and only those are journaled and passed to Write.
 type Writer interface {
 	// Lower checks every Before of the step against the store and returns the raw changes that make the step true.
-	// Nothing of the store is written. Raw changes are applied in the order given and undone in the opposite order.
+	// Nothing of the store is written. Raw changes are applied in the order given and undone in the opposite order. No raw
+	// record may occur twice in one step, and Before must be what Read gives; both are checked.
 	Lower(ctx context.Context, step Step) ([]Change, error)
 	// Read returns the present content of a raw record, nil if it does not exist.
 	Read(ctx context.Context, target, addr string) (Bytes, error)
 	// Write makes the raw record equal to c.After. It is called only after the journal is safe, may be called again with
-	// the same change after a crash, and need not be durable before Sync.
+	// the same change after a crash, and need not be durable before Sync. A record that a crash left half written must still
+	// be readable by Read and writable by Write.
 	Write(ctx context.Context, c Change) error
-	// Sync makes all writes so far durable.
+	// Sync makes all writes so far durable, also those of an earlier process that wrote the same records.
 	Sync(ctx context.Context) error
-	// Close releases the locks.
+	// Close releases the locks. It makes no change: what Write and Sync did not do must not happen here.
 	Close() error
 }
