@@ -234,8 +234,7 @@ func (s *Scanner) skipObject(i, depth int, f *frame) (int, bool) {
 		return i + 1, true
 	}
 	for {
-		t, j, ok := s.key(i, f)
-		_ = t
+		_, j, ok := s.key(i, f)
 		if !ok {
 			return i, false
 		}

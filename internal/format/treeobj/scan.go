@@ -81,8 +81,6 @@ type Tree struct {
 	BadOmitted int
 	// Duplicates counts entries hidden by a later entry of the same name.
 	Duplicates int
-
-	size int
 }
 
 // Decodable reports whether Flux can decode the blob.
@@ -191,7 +189,7 @@ func (s *Scanner) reset(b []byte) {
 	if cap(ents) > keepEntries {
 		ents = nil
 	}
-	s.tree = Tree{Entries: ents, size: len(b)}
+	s.tree = Tree{Entries: ents}
 	s.b, s.bad, s.hidden = b, 0, s.hidden[:0]
 	s.brk, s.last = fault{}, fault{}
 }
