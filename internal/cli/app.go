@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"runtime"
@@ -121,7 +120,6 @@ RUN is the id of a run, any part of it that is unique, or "last".`,
 	}, exitClean, exitRepaired, exitUnrepaired, exitError, exitUsage, exitCancelled)
 	c.CompletionOptions.DisableDefaultCmd = true
 	c.SuggestionsMinimumDistance = 2
-	c.SetHelpCommand(&cobra.Command{Hidden: true, Use: "no-help-command"})
 	c.SetIn(a.In)
 	c.SetOut(a.Out)
 	c.SetErr(a.Err)
@@ -257,10 +255,4 @@ func (a *App) commandLine(args ...string) string {
 		words = append(words, shellName(w))
 	}
 	return strings.Join(words, " ")
-}
-
-// warn shows something that is not an error but must be seen even with --quiet.
-func (a *App) warn(format string, args ...any) {
-	a.clearProgress()
-	fmt.Fprintf(a.Err, "warning: "+format+"\n", args...)
 }

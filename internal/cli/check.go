@@ -78,8 +78,8 @@ type job struct {
 }
 
 func (a *App) check(ctx context.Context, stores []string, f *checkFlags) error {
-	if !f.repair && (f.given() || f.yes) {
-		return usagef("add --repair, or give it to fettle plan", "--policy, --policy-file and --yes are about repairs")
+	if !f.repair && (f.given() || f.yes || len(f.allow) > 0) {
+		return usagef("add --repair, or give it to fettle plan or fettle apply", "--policy, --policy-file, --yes and --allow are about repairs")
 	}
 	if f.repair && !f.yes && !a.interactive() {
 		return usagef("add --yes to repair without being asked", "--repair has to ask, but this is no terminal")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"fettle/internal/fault"
 	"fettle/internal/report"
@@ -40,7 +41,10 @@ func (a *App) complain(err error) {
 			return
 		}
 	}
-	fmt.Fprintf(a.Err, "%s %s\n", a.errStyle().Severity("error", "error:"), report.Clean(err.Error()))
+	// Several errors that were joined come one per line.
+	for _, l := range strings.Split(err.Error(), "\n") {
+		fmt.Fprintf(a.Err, "%s %s\n", a.errStyle().Severity("error", "error:"), report.Clean(l))
+	}
 	for _, h := range fault.Hints(err) {
 		fmt.Fprintf(a.Err, "hint: %s\n", report.Clean(h))
 	}
@@ -72,6 +76,23 @@ func writeLine(w io.Writer, v any) error {
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
 	return enc.Encode(v)
+}
+
+// warn shows something that is not an error but must be seen even with --quiet.
+func (a *App) warn(format string, args ...any) {
+	a.clearProgress()
+	text := fmt.Sprintf(format, args...)
+	if a.json {
+		line := struct {
+			Type   string `json:"type"`
+			Schema int    `json:"schema"`
+			Text   string `json:"warning"`
+		}{"warning", 1, text}
+		if err := writeLine(a.Err, line); err == nil {
+			return
+		}
+	}
+	fmt.Fprintf(a.Err, "warning: %s\n", text)
 }
 
 // usagef is a usage error with a hint.
