@@ -136,7 +136,9 @@ func found(t testing.TB, r *runs.Run) []string {
 		}
 		cause := 0
 		if f.CausedBy != nil {
-			cause = *f.CausedBy
+			if cause = *f.CausedBy; cause < 1 {
+				t.Fatalf("finding %d is caused by number %d", f.Seq, cause)
+			}
 		}
 		if cause >= f.Seq {
 			t.Fatalf("finding %d is caused by %d", f.Seq, cause)
