@@ -58,6 +58,7 @@ const (
 	Unlink     Action = "unlink"     // remove the reference
 	Rollback   Action = "rollback"   // return the whole unit to its newest good state
 	Discard    Action = "discard"    // remove the record
+	Recreate   Action = "recreate"   // make anew what is lost, with what can be known of it
 	Rewrite    Action = "rewrite"    // write the record again as it must be; nothing is lost
 	Rebuild    Action = "rebuild"    // write the whole file anew from every readable record
 	Ignore     Action = "ignore"     // leave it

@@ -80,6 +80,7 @@ func (u *unit) readCheckpoints() []checkpoint {
 		u.problems = append(u.problems, t.Problems...)
 		t.EachRow(r, 1, 0, func(row *sqlitefile.Row, err error) bool {
 			if c, ok := checkpointRow(row, 1); ok {
+				c.judge()
 				out = append(out, c)
 			}
 			return len(out) < maxCheckpoints
@@ -94,6 +95,7 @@ func (u *unit) readCheckpoints() []checkpoint {
 			}
 			if c, ok := checkpointRow(row, 1); ok {
 				c.ID, c.Legacy = legacyID, true
+				c.judge()
 				out = append(out, c)
 			}
 			return len(out) < maxCheckpoints
@@ -103,7 +105,7 @@ func (u *unit) readCheckpoints() []checkpoint {
 	return out
 }
 
-// checkpointRow takes the value from column col.
+// checkpointRow takes the value from column col; it is still to be judged.
 func checkpointRow(row *sqlitefile.Row, col int) (checkpoint, bool) {
 	if len(row.Cols) <= col {
 		return checkpoint{}, false
@@ -119,7 +121,6 @@ func checkpointRow(row *sqlitefile.Row, col int) (checkpoint, bool) {
 		c.Class = v.Kind.String()
 		c.Value = slices.Clone(v.B)
 	}
-	c.judge()
 	return c, true
 }
 
@@ -131,6 +132,7 @@ func strayCheckpoint(row *sqlitefile.Row) (checkpoint, bool) {
 	}
 	c, ok := checkpointRow(row, 1)
 	c.Salvaged = true
+	c.judge()
 	return c, ok && c.err == nil && !c.ref.IsZero()
 }
 

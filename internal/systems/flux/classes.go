@@ -147,5 +147,5 @@ var Classes = finding.Classes{
 	{ID: LiveCopy, Title: "looks like a copy of a live store", Severity: finding.Error, Shape: finding.Mismatch,
 		Explain: "Pages of different moments are mixed: row ids out of order and references behind the end of the file, with good pages around them. That is what a copy made while Flux was writing looks like. " +
 			"The original may be in order: stop Flux (or take a snapshot) and copy content.sqlite and content.sqlite-wal together.",
-		Actions: []finding.ActionDoc{actIgnore, actRebuild}},
+		Actions: fileActions},
 }

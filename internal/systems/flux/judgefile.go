@@ -52,11 +52,20 @@ func (u *unit) fileFindings() []finding.Finding {
 			g.lines = append(g.lines, finding.Evidence{Witness: witness, Says: says})
 		}
 	}
+	// The pages behind the end of a file that was cut off are one damage, not as many as there are pages.
+	cut, behind := false, 0
+	for _, p := range u.problems {
+		cut = cut || fileClass[p.Kind] == TruncatedFile
+	}
 	for _, p := range u.problems {
 		class := fileClass[p.Kind]
 		switch class {
 		case "":
 		case BadPage:
+			if cut && (p.Found == sqlitefile.FoundPastEnd || p.Found == sqlitefile.FoundNoPage || p.Found == sqlitefile.FoundPartial) {
+				behind++
+				continue
+			}
 			g := pages[p.Page]
 			if g == nil {
 				g = &group{page: p.Page}
@@ -71,12 +80,19 @@ func (u *unit) fileFindings() []finding.Finding {
 		}
 	}
 	for _, fault := range u.faults {
+		if cut && fault.Cell < 0 && fault.Page > u.file.FilePages() {
+			behind++
+			continue
+		}
 		g := pages[fault.Page]
 		if g == nil {
 			g = &group{page: fault.Page}
 			pages[fault.Page] = g
 		}
 		add(g, fmt.Sprintf("page %d", fault.Page), fault.Why)
+	}
+	if behind > 0 {
+		add(byClass[TruncatedFile], "tables", fmt.Sprintf("%d pages that they refer to lie behind the end", behind))
 	}
 	var out []finding.Finding
 	for _, class := range []string{BadHeader, TruncatedFile, BadSchema, WALCorrupt, WALTruncated} {
@@ -200,6 +216,7 @@ func (r *reporter) file(context.Context) error {
 	if ev := r.u.liveCopy(); ev != nil {
 		f := newFinding(LiveCopy)
 		f.Subject, f.Evidence = targetDB, ev
+		f.Why = "if the original still exists, copy it again while Flux is stopped; a rebuild only makes the best of this copy"
 		seq, err := r.emit(f)
 		if err != nil {
 			return err
@@ -213,6 +230,9 @@ func (r *reporter) file(context.Context) error {
 		seq, err := r.emit(f)
 		if err != nil {
 			return err
+		}
+		if f.Class == BadSchema || f.Class == WALMissing {
+			r.schemaCause = &seq
 		}
 		if r.fileCause == nil && (f.Class == BadPage || f.Class == TruncatedFile) {
 			r.fileCause = &seq

@@ -195,7 +195,7 @@ func (r *reporter) noCheckpoint() error {
 	u := r.u
 	f := newFinding(NoCheckpoint)
 	root := ""
-	f.Path, f.Subject = &root, "checkpt_v2"
+	f.Path, f.Subject, f.CausedBy = &root, "checkpt_v2", r.schemaCause
 	switch {
 	case u.checkptRoot == 0 && u.legacyRoot == 0:
 		f.Evidence = []finding.Evidence{{Witness: "schema", Says: "there is no table checkpt_v2 that can be read"}}

@@ -89,6 +89,7 @@ const (
 	SetCheckpoint = "checkpoint"       // id, sequence or rootref of the checkpoint to start from
 	SetScan       = "scan-checkpoints" // "true": judge the trees of all checkpoints
 	SetWAL        = "wal"              // path of the -wal, or "none"
+	SetJobs       = "jobs"             // what a repair moves of a damaged job: "whole", "keys", "auto"
 )
 
 // Open implements store.System.
@@ -112,8 +113,13 @@ func (System) Open(ctx context.Context, loc store.Location, opts store.Options) 
 			o.scan = v == "true" || v == "1" || v == "yes"
 		case SetWAL:
 			o.wal = v
+		case SetJobs:
+			if v != "whole" && v != "keys" && v != "auto" {
+				return nil, fault.NewUsage(fmt.Errorf("flux: jobs=%s", v), "one of whole, keys, auto")
+			}
+			o.jobs = v
 		default:
-			return nil, fault.NewUsage(fmt.Errorf("flux: unknown setting %q", k), "known settings: checkpoint, scan-checkpoints, wal")
+			return nil, fault.NewUsage(fmt.Errorf("flux: unknown setting %q", k), "known settings: checkpoint, scan-checkpoints, wal, jobs")
 		}
 	}
 	u, err := openUnit(path, o)
@@ -136,6 +142,7 @@ type options struct {
 	checkpoint string
 	scan       bool
 	wal        string
+	jobs       string // "whole", "keys" or "" (whole when the eventlog or jobspec is damaged)
 	skip       []string
 }
 

@@ -1,6 +1,7 @@
 package flux
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -95,29 +96,17 @@ func looksLikeRoot(t *treeobj.Tree) bool {
 
 // eachDir calls fn for every good directory blob of the store, in the order of the file. The tree is valid until fn returns.
 func (u *unit) eachDir(ctx context.Context, fn func(ref treeobj.Ref, rowID int64, t *treeobj.Tree)) error {
-	var list []uint32
-	for n := 0; n < u.idx.n; n++ {
-		if e := u.idx.at(n); e.has(flagDirLike) && e.goodContent() {
-			list = append(list, uint32(n))
-		}
-	}
-	slices.SortFunc(list, func(a, b uint32) int {
-		wa, wb := u.idx.at(int(a)).where, u.idx.at(int(b)).where
-		switch {
-		case wa < wb:
-			return -1
-		case wa > wb:
-			return 1
-		}
-		return 0
-	})
 	b := newBlobReader(u)
 	var scan treeobj.Scanner
-	for i, n := range list {
+	for i, n := range u.inFileOrder() {
 		if i&1023 == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}
-		row, err := b.at(u.idx.at(int(n)))
+		e := u.idx.at(int(n))
+		if !e.has(flagDirLike) || !e.goodContent() {
+			continue
+		}
+		row, err := b.at(e)
 		if err != nil {
 			return err
 		}
@@ -130,4 +119,16 @@ func (u *unit) eachDir(ctx context.Context, fn func(ref treeobj.Ref, rowID int64
 		}
 	}
 	return nil
+}
+
+// inFileOrder lists all entries of the index in the order of their pages, so that reading them reads the file once.
+func (u *unit) inFileOrder() []uint32 {
+	list := make([]uint32, u.idx.n)
+	for n := range list {
+		list[n] = uint32(n)
+	}
+	slices.SortFunc(list, func(a, b uint32) int {
+		return cmp.Compare(u.idx.at(int(a)).where, u.idx.at(int(b)).where)
+	})
+	return list
 }

@@ -19,14 +19,15 @@ type reporter struct {
 	v     *dirVisitor
 	taint *taint
 
-	fileCause  *int            // the finding about the file that lost rows follow from
-	lost       map[string]bool // blobrefs that the index names and the table lost
-	blobKeys   bool            // rows of the wrong storage class are told in one finding
-	listed     bitmap
-	extra      int // how many more times directories may be listed under a second path
-	omitted    int64
-	older      *versionFinder
-	olderTries int
+	fileCause   *int            // the finding about the file that lost rows follow from
+	schemaCause *int            // the finding about missing tables
+	lost        map[string]bool // blobrefs that the index names and the table lost
+	blobKeys    bool            // rows of the wrong storage class are told in one finding
+	listed      bitmap
+	extra       int // how many more times directories may be listed under a second path
+	omitted     int64
+	older       *versionFinder
+	olderTries  int
 }
 
 // reportDamage is the pass.

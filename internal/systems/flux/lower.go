@@ -1,0 +1,374 @@
+package flux
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"fettle/internal/fault"
+	"fettle/internal/format/sqliteedit"
+	"fettle/internal/format/sqlitefile"
+	"fettle/internal/store"
+)
+
+// Lower implements store.Writer: it works out, on a copy in memory or in a new file, what is to be written.
+func (w *writer) Lower(ctx context.Context, step store.Step) ([]store.Change, error) {
+	u, err := openUnit(w.u.path, w.u.opts)
+	if err != nil {
+		return nil, err
+	}
+	defer u.file.Close()
+	for _, c := range step.Changes {
+		switch {
+		case c.Target == targetWAL && c.Addr == addrWAL:
+			return w.lowerWAL(u)
+		case c.Addr == addrFile:
+			return w.lowerRebuild(ctx, u, step)
+		}
+	}
+	return w.lowerRows(ctx, u, step)
+}
+
+// lowerWAL moves the committed pages of the -wal into the database. Until the -wal is gone it covers every page that is
+// written, so a program that opens the store in between sees what it would have seen before.
+func (w *writer) lowerWAL(u *unit) ([]store.Change, error) {
+	if err := w.forgetJournal(); err != nil {
+		return nil, err
+	}
+	wal := u.file.WAL()
+	if !wal.Exists {
+		return nil, &fault.Error{Op: "repair", Where: u.path, Err: errors.New("the -wal is gone"), Hint: "the store was written to since the plan was made: check again"}
+	}
+	var out []store.Change
+	size := u.file.PageSize()
+	buf := make([]byte, size)
+	last := u.file.PageCount()
+	if wal.Applied && wal.DBSize > 0 {
+		last = wal.DBSize
+	}
+	for n := uint32(1); n <= last; n++ {
+		if !u.file.InWAL(n) {
+			continue
+		}
+		if err := u.file.ReadPage(n, buf); err != nil {
+			return nil, err
+		}
+		before, err := readPage(u.path, n, size)
+		if err != nil {
+			return nil, err
+		}
+		if !bytes.Equal(before, buf) {
+			out = append(out, store.Change{Target: targetDB, Addr: pageAddr(n, size), Before: before, After: bytes.Clone(buf)})
+		}
+	}
+	// Pages behind the end that the last commit gives are cut off, from the last one backwards.
+	for n := u.file.FilePages(); wal.Applied && wal.DBSize > 0 && n > wal.DBSize; n-- {
+		before, err := readPage(u.path, n, size)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, store.Change{Target: targetDB, Addr: pageAddr(n, size), Before: before})
+	}
+	path, err := w.pathOf(targetWAL)
+	if err != nil {
+		return nil, err
+	}
+	k, err := w.keep(path)
+	if err != nil {
+		return nil, err
+	}
+	return append(out, store.Change{Target: targetWAL, Addr: rawFile, Before: k.bytes()}), nil
+}
+
+// keep copies a file into the work directory and returns its record.
+func (w *writer) keep(path string) (keptFile, error) {
+	k, err := describe(path)
+	if err != nil {
+		return k, err
+	}
+	to := w.keptPath(k, path)
+	if _, err := os.Stat(to); err == nil {
+		return k, nil
+	}
+	return k, copyFile(path, to)
+}
+
+// lowerRows runs the step as one SQL transaction on a copy-on-write overlay and returns the pages that it changes.
+func (w *writer) lowerRows(ctx context.Context, u *unit, step store.Step) ([]store.Change, error) {
+	if u.file.WAL().Applied {
+		return nil, &fault.Error{Op: "repair", Where: u.path, Err: errors.New("there is a -wal with committed pages, which the plan does not know"),
+			Hint: "the store was written to since the plan was made: check again"}
+	}
+	edit, err := sqliteedit.Begin(ctx, pageSource{u.file})
+	if err != nil {
+		return nil, &fault.Error{Op: "repair", Where: u.path, Err: err, Hint: "if the file itself is damaged, let the plan rebuild it (--policy 'flux/bad-*=rebuild')"}
+	}
+	defer edit.Close()
+	e := &editor{db: edit.DB, hasEpoch: u.hasEpoch}
+	for _, c := range step.Changes {
+		if err := e.make(c); err != nil {
+			return nil, err
+		}
+	}
+	res, err := edit.Pages()
+	if err != nil {
+		return nil, err
+	}
+	var pages []store.Change
+	for _, p := range res.Pages {
+		pages = append(pages, store.Change{Target: targetDB, Addr: pageAddr(p.Number, res.PageSize), Before: store.Bytes(p.Before), After: store.Bytes(p.After)})
+	}
+	if len(pages) == 0 {
+		return nil, nil
+	}
+	if err := w.prepareJournal(u, res); err != nil {
+		return nil, err
+	}
+	return pages, nil
+}
+
+// pageSource shows a database file to sqliteedit.
+type pageSource struct{ f *sqlitefile.File }
+
+func (s pageSource) PageSize() int                       { return s.f.PageSize() }
+func (s pageSource) PageCount() uint32                   { return s.f.PageCount() }
+func (s pageSource) ReadPage(n uint32, buf []byte) error { return s.f.ReadPage(n, buf) }
+
+// editor makes record changes by SQL, after it has seen that each record is as the plan says.
+type editor struct {
+	db       *sqliteedit.DB
+	hasEpoch bool
+	// trust skips the comparison: the database was just built from the store that the plan was made for.
+	trust bool
+}
+
+// errChanged is the cause of a refusal because the store is not as the plan says.
+var errChanged = errors.New("the record is not as it was when the plan was made")
+
+func changed(addr string) error {
+	return &fault.Error{Op: "repair", Where: addr, Err: errChanged, Kind: fault.Unrepaired, Hint: "check again and make a new plan"}
+}
+
+func (e *editor) make(c store.Change) error {
+	switch {
+	case c.Addr == addrStorageClass:
+		return e.storageClass(c)
+	case c.Addr == addrTable:
+		return e.table(c)
+	case c.Addr == addrLegacy:
+		return e.value(c, "checkpt", "key = 'kvs-primary'")
+	case strings.HasPrefix(c.Addr, addrCheckpoint):
+		id, err := strconv.ParseInt(strings.TrimPrefix(c.Addr, addrCheckpoint), 10, 64)
+		if err != nil {
+			return fmt.Errorf("bad address %q", c.Addr)
+		}
+		return e.checkpoint(c, id)
+	case strings.HasPrefix(c.Addr, addrObjects):
+		return e.object(c)
+	}
+	return fmt.Errorf("unknown record %q", c.Addr)
+}
+
+// one returns the first row of a query.
+func (e *editor) one(sql string, args ...any) ([]any, error) {
+	for row, err := range e.db.Query(sql, args...) {
+		return row, err
+	}
+	return nil, nil
+}
+
+func (e *editor) storageClass(c store.Change) error {
+	row, err := e.one("SELECT count(*) FROM objects WHERE typeof(hash) = 'blob'")
+	if err != nil {
+		return err
+	}
+	n, _ := row[0].(int64)
+	if !e.trust && !bytes.HasPrefix(c.Before, fmt.Appendf(nil, "%d rows", n)) {
+		return changed(c.Addr)
+	}
+	if err := e.db.Exec("UPDATE OR IGNORE objects SET hash = CAST(hash AS TEXT) WHERE typeof(hash) = 'blob'"); err != nil {
+		return err
+	}
+	// What is left has a twin of the right class.
+	return e.db.Exec("DELETE FROM objects WHERE typeof(hash) = 'blob'")
+}
+
+func (e *editor) table(c store.Change) error {
+	row, err := e.one("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = 'checkpt_v2'")
+	if err != nil {
+		return err
+	}
+	if row != nil {
+		if e.trust {
+			return nil
+		}
+		return changed(c.Addr)
+	}
+	return e.db.Exec(string(c.After))
+}
+
+// value changes the value column of one row of a checkpoint table.
+func (e *editor) value(c store.Change, table, where string) error {
+	row, err := e.one("SELECT value FROM " + table + " WHERE " + where)
+	if err != nil {
+		return err
+	}
+	if !e.trust && !sameValue(row, c.Before) {
+		return changed(c.Addr)
+	}
+	if c.After == nil {
+		return e.db.Exec("DELETE FROM " + table + " WHERE " + where)
+	}
+	return e.db.Exec("UPDATE "+table+" SET value = ? WHERE "+where, string(c.After))
+}
+
+// sameValue compares a row's value (text, NULL or, in damaged rows, anything) with a plan's.
+func sameValue(row []any, want store.Bytes) bool {
+	if row == nil || want == nil {
+		return row == nil && want == nil
+	}
+	switch v := row[0].(type) {
+	case nil:
+		return string(want) == nullValue
+	case string:
+		return v == string(want)
+	case []byte:
+		return bytes.Equal(v, want)
+	case int64, float64:
+		return true // a damaged row; its id names it
+	}
+	return false
+}
+
+func (e *editor) checkpoint(c store.Change, id int64) error {
+	where := fmt.Sprintf("id = %d", id)
+	row, err := e.one("SELECT value FROM checkpt_v2 WHERE " + where)
+	if err != nil {
+		return err
+	}
+	if row == nil && c.Before == nil && c.After != nil {
+		return e.db.Exec("INSERT INTO checkpt_v2(id, value) VALUES(?, ?)", id, string(c.After))
+	}
+	if row == nil && e.trust {
+		return nil
+	}
+	return e.value(c, "checkpt_v2", where)
+}
+
+// object changes one row of objects, found by its hash or its rowid.
+func (e *editor) object(c store.Change) error {
+	var where string
+	var arg any
+	ref, named := refOfAddr(c.Addr)
+	if named {
+		where, arg = "hash = ?", string(ref.Sum())
+	} else {
+		id, err := strconv.ParseInt(strings.TrimPrefix(c.Addr, addrRowID), 10, 64)
+		if err != nil {
+			return fmt.Errorf("bad address %q", c.Addr)
+		}
+		where, arg = "rowid = ?", id
+	}
+	if c.Before != nil {
+		r, err := parseRecordRow(c.Before)
+		if err != nil {
+			return err
+		}
+		if e.trust {
+			if named {
+				if err := e.db.Exec("DELETE FROM objects WHERE hash = ?", arg); err != nil {
+					return err
+				}
+			}
+		} else {
+			if r.RowID != 0 {
+				where, arg = "rowid = ?", r.RowID
+			}
+			if err := e.remove(c, where, arg, r); err != nil {
+				return err
+			}
+		}
+	} else if row, err := e.one("SELECT 1 FROM objects WHERE "+where, arg); err != nil {
+		return err
+	} else if row != nil {
+		if e.trust {
+			return nil
+		}
+		return changed(c.Addr)
+	}
+	if c.After == nil || e.trust && !named {
+		return nil
+	}
+	return e.insert(c, arg)
+}
+
+// remove deletes the row that a change is about, if it is as the plan says; the changed row is inserted anew, with its rowid.
+func (e *editor) remove(c store.Change, where string, arg any, want recordRow) error {
+	row, err := e.one("SELECT typeof(hash), size, object FROM objects WHERE "+where, arg)
+	if err != nil {
+		return err
+	}
+	if row == nil || !want.matches(row) {
+		return changed(c.Addr)
+	}
+	return e.db.Exec("DELETE FROM objects WHERE "+where, arg)
+}
+
+// matches compares a row (class of the key, size, object) with the plan's.
+func (r recordRow) matches(row []any) bool {
+	if class, _ := row[0].(string); class != r.Key {
+		return false
+	}
+	if size, ok := row[1].(int64); ok && r.Size != nil && size != *r.Size {
+		return false
+	}
+	switch o := row[2].(type) {
+	case nil:
+		return r.Object == nil
+	case []byte:
+		return bytes.Equal(o, r.Object)
+	case string:
+		return o == string(r.Object)
+	}
+	return r.Object == nil
+}
+
+// insert adds the row as the plan wants it. A row that already has the key with the right storage class wins over one
+// that only gets it now.
+func (e *editor) insert(c store.Change, key any) error {
+	r, err := parseRecordRow(c.After)
+	if err != nil {
+		return err
+	}
+	hash, isHash := key.(string)
+	if !isHash {
+		ref, err := noteRef(c.Note)
+		if err != nil {
+			return err
+		}
+		hash = ref
+	}
+	if row, err := e.one("SELECT 1 FROM objects WHERE hash = ?", hash); err != nil || row != nil {
+		return err
+	}
+	var id, size, epoch any
+	if r.RowID != 0 {
+		id = r.RowID
+	}
+	if r.Size != nil {
+		size = *r.Size
+	}
+	if r.Epoch != nil {
+		epoch = *r.Epoch
+	} else {
+		epoch = int64(0)
+	}
+	if !e.hasEpoch {
+		return e.db.Exec("INSERT INTO objects(rowid, hash, size, object) VALUES(?, ?, ?, ?)", id, hash, size, []byte(r.Object))
+	}
+	return e.db.Exec("INSERT INTO objects(rowid, hash, size, object, epoch) VALUES(?, ?, ?, ?, ?)", id, hash, size, []byte(r.Object), epoch)
+}

@@ -1,0 +1,80 @@
+package flux
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/pierrec/lz4/v4"
+
+	"fettle/internal/format/treeobj"
+)
+
+// The name of a blob is the hash of its content, so a guess at the content can be proved. mend guesses what commonly
+// happens: a wrong size column, content stored in the other form than the size says, one flipped bit.
+
+// mendBudget bounds the bytes that are hashed for one row.
+const mendBudget = 512 << 20
+
+// mend finds the right content of a row whose content is wrong or cannot be decoded. how says what was wrong.
+func mend(row *blobRow) (content []byte, how string, ok bool) {
+	want, err := treeobj.RefFromHash(row.Hash)
+	if err != nil || row.Stored == nil {
+		return nil, "", false
+	}
+	right := func(b []byte) bool { return treeobj.Hash(want.Alg(), b) == want }
+	if right(row.Stored) {
+		return slices.Clone(row.Stored), "it is stored as it is, only the size column says otherwise", true
+	}
+	if out, ok := unpackUnknown(row.Stored); ok && right(out) {
+		return out, fmt.Sprintf("the size column is wrong: %d, not %d", len(out), row.Size), true
+	}
+	if out, ok := flipStored(row, right); ok {
+		return out, "one bit of the stored bytes was flipped", true
+	}
+	return nil, "", false
+}
+
+// unpackUnknown decodes an LZ4 block whose decoded length is not known.
+func unpackUnknown(stored []byte) ([]byte, bool) {
+	if len(stored) == 0 || len(stored) > maxContent/256 {
+		return nil, false
+	}
+	for size := max(1024, 4*len(stored)); ; size *= 4 {
+		size = min(size, 256*len(stored)+64)
+		out := make([]byte, size)
+		n, err := lz4.UncompressBlock(stored, out)
+		if err == nil {
+			return out[:n], true
+		}
+		if size == 256*len(stored)+64 {
+			return nil, false
+		}
+	}
+}
+
+// flipStored tries every single bit of the stored bytes, as long as that is affordable.
+func flipStored(row *blobRow, right func([]byte) bool) ([]byte, bool) {
+	size := max(int64(len(row.Stored)), row.Size, 1)
+	if int64(len(row.Stored))*8*size > mendBudget {
+		return nil, false
+	}
+	b := slices.Clone(row.Stored)
+	var out []byte
+	if row.Size >= 0 {
+		out = make([]byte, row.Size)
+	}
+	for i := range b {
+		for bit := byte(1); bit != 0; bit <<= 1 {
+			b[i] ^= bit
+			if row.Size < 0 {
+				if right(b) {
+					return b, true
+				}
+			} else if n, err := lz4.UncompressBlock(b, out); err == nil && int64(n) == row.Size && right(out) {
+				return out, true
+			}
+			b[i] ^= bit
+		}
+	}
+	return nil, false
+}
