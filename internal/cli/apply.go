@@ -194,7 +194,11 @@ func (m *mending) preview() {
 		}
 		for _, o := range u.Outcomes {
 			if n++; n <= most {
-				m.app.print("  #%d %s: %s: %s", o.Seq, report.Clean(what[o.Seq]), report.Clean(string(o.Action)), report.Clean(o.Result))
+				name := what[o.Seq]
+				if name != "" {
+					name = " " + report.Clean(name)
+				}
+				m.app.print("  #%d%s: %s: %s", o.Seq, name, report.Clean(string(o.Action)), report.Clean(o.Result))
 			}
 		}
 		if u.Loss.Dropped > 0 {
@@ -247,7 +251,7 @@ func (m *mending) confirm(ctx context.Context, asked bool) error {
 			over = append(over, fmt.Sprintf("%d of %d %s", u.Loss.Dropped, u.Loss.Total, u.Loss.Unit))
 		}
 	}
-	question := fmt.Sprintf("%d steps.", m.plan.Steps())
+	question := count(m.plan.Steps(), "step") + "."
 	if len(over) > 0 {
 		question = "This drops " + strings.Join(over, ", ") + "."
 	} else if asked {
@@ -307,9 +311,9 @@ func (a *App) step(p repair.Progress) {
 	}
 	switch p.Phase {
 	case "done":
-		a.print("  step %d of %d: %s (%d records)", p.Step, p.Of, report.Clean(p.Title), p.Records)
+		a.print("  step %d of %d: %s (%s)", p.Step, p.Of, report.Clean(p.Title), count(p.Records, "record"))
 	case "undone":
-		a.print("  step %d taken back: %s (%d records)", p.Step, report.Clean(p.Title), p.Records)
+		a.print("  step %d taken back: %s (%s)", p.Step, report.Clean(p.Title), count(p.Records, "record"))
 	}
 }
 

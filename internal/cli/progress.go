@@ -59,7 +59,7 @@ func (p *progress) update(pr runs.Progress) {
 		if err == nil { // numbers and strings only; a NaN would be dropped with its line
 			fmt.Fprintf(p.app.Err, "%s\n", line)
 		}
-	case p.tty && now.Sub(p.begun) >= showAfter && now.Sub(p.last) >= redrawEvery:
+	case p.tty && pr.Pass != "" && now.Sub(p.begun) >= showAfter && now.Sub(p.last) >= redrawEvery:
 		fmt.Fprintf(p.app.Err, "\r\x1b[K%s", report.Short(progressLine(pr), p.width()-1))
 		p.drawn = true
 	default:

@@ -174,7 +174,7 @@ func (a *App) showRun(r *runs.Run) error {
 		a.print("at       %s", progressLine(st.Progress))
 	}
 	if sumErr == nil {
-		a.print("verdict  %s, %d findings", sum.Verdict, sum.Findings)
+		a.print("verdict  %s, %s", sum.Verdict, count(sum.Findings, "finding"))
 	}
 	if rep.State != repair.None {
 		a.print("repair   %s", rep.State)

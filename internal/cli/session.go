@@ -108,13 +108,13 @@ func (s *session) makePlan(ctx context.Context, pol finding.Policy) (*repair.Pla
 // choices is the question to ask before a repair: the system's own when one unit has findings and can put them to a person,
 // otherwise whether to do as suggested.
 func (s *session) choices(ctx context.Context) (string, []store.Choice, error) {
-	units, classes, n := map[string]bool{}, map[string]bool{}, 0
+	units, n := map[string]bool{}, 0
 	for f, err := range todo(s.run) {
 		if err != nil {
 			return "", nil, err
 		}
 		if f.Counts() {
-			units[f.Unit], classes[f.Class] = true, true
+			units[f.Unit] = true
 			n++
 		}
 	}
@@ -130,6 +130,6 @@ func (s *session) choices(ctx context.Context) (string, []store.Choice, error) {
 			}
 		}
 	}
-	question := fmt.Sprintf("%d findings of %d classes.", n, len(classes))
+	question := count(n, "finding") + "."
 	return question, []store.Choice{{Key: 's', Label: "do as suggested"}}, nil
 }

@@ -104,11 +104,11 @@ func (m *mending) conclude(again *runs.Run, sum runs.Summary, v *verification) (
 	st := a.outStyle()
 	store := report.Clean(m.run.Spec().Store)
 	if verdict == finding.Repaired {
-		a.print("%s: %s: %d findings; a second check is clean (run %s)", store, st.Verdict(verdict, string(verdict)), repaired, again.ID())
+		a.print("%s: %s: %s; a second check is clean (run %s)", store, st.Verdict(verdict, string(verdict)), count(repaired, "finding"), again.ID())
 		a.print("  %s", a.commandLine("undo", m.run.ID()))
 		return code, nil
 	}
-	a.print("%s: %s: %d findings repaired, %d left (run %s)", store, st.Verdict(verdict, string(verdict)), repaired, left, again.ID())
+	a.print("%s: %s: %s repaired, %d left (run %s)", store, st.Verdict(verdict, string(verdict)), count(repaired, "finding"), left, again.ID())
 	a.print("  %s", a.commandLine("findings", again.ID()))
 	return code, nil
 }
@@ -143,7 +143,7 @@ func (m *mending) nothing() (int, error) {
 		a.print("%s: nothing to do", store)
 		return code, nil
 	}
-	a.print("%s: %s: nothing to do by this policy, %d findings are left as they are", store, a.outStyle().Verdict(verdict, string(verdict)), left)
+	a.print("%s: %s: nothing to do by this policy, left as it is: %s", store, a.outStyle().Verdict(verdict, string(verdict)), count(left, "finding"))
 	a.print("  %s", a.commandLine("policy", m.run.ID()))
 	return code, nil
 }

@@ -72,7 +72,11 @@ func textSection(b *bufio.Writer, src *Source, s *section, st Style) {
 		st.Bold(Clean(s.Class.ID)), Clean(s.Class.Title))
 	fmt.Fprintf(b, "  %s\n\n", sectionCount(s))
 	for _, f := range s.Shown {
-		Block(b, f.Finding, st)
+		one := *f.Finding
+		if one.Title == s.Class.Title { // said above
+			one.Title = ""
+		}
+		Block(b, &one, st)
 		if f.Consequences > 0 {
 			fmt.Fprintf(b, "      %s from it%s\n", follows(f.Consequences), samples(f))
 		}
