@@ -270,6 +270,40 @@ func TestForeignWrites(t *testing.T) {
 	}
 }
 
+// TestTornAfterDone: half of an old record is a crash's work only while a step is in progress.
+func TestTornAfterDone(t *testing.T) {
+	w := damaged()
+	original := w.snapshot()
+	if _, err := w.apply(w.plan(t, finding.Policy{})); err != nil {
+		t.Fatal(err)
+	}
+	hits := 0
+	for _, a := range w.units[0].Disk.Pages() {
+		now, _ := w.units[0].Disk.Read(a)
+		old := original["alpha/"+a]
+		if string(now) == string(old) || len(now) == 0 || now[0] != old[0] {
+			continue
+		}
+		mixed := append([]byte{}, old...)
+		copy(mixed, now[:len(now)/2])
+		if string(mixed) == string(old) || string(mixed) == string(now) {
+			continue
+		}
+		hits++
+		torn := w.clone()
+		if err := torn.units[0].Disk.Write(a, mixed); err != nil {
+			t.Fatal(err)
+		}
+		var ce *repair.ConflictError
+		if _, err := torn.undo(); !errors.As(err, &ce) {
+			t.Errorf("%s: %v", a, err)
+		}
+	}
+	if hits == 0 {
+		t.Error("no record could be torn")
+	}
+}
+
 func TestCancel(t *testing.T) {
 	w := damaged()
 	original := w.snapshot()

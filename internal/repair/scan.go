@@ -268,7 +268,7 @@ func (s *scanner) progress(fr frame, p []byte) error {
 // explainTail decides whether what is at the position can be the work of a crash. It cannot if a barrier follows: that is
 // only written after everything before it was made durable.
 func (s *scanner) explainTail() error {
-	const window = 1 << 20
+	window := min(s.out.size-s.pos, 1<<20)
 	buf := make([]byte, window+headSize)
 	for at := s.pos + 1; at < s.out.size; at += window {
 		n, err := s.f.ReadAt(buf[:min(int64(len(buf)), s.out.size-at)], at)

@@ -3,6 +3,7 @@ package storetest
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -19,7 +20,13 @@ type testEnv struct {
 	scratch string
 	found   []finding.Finding
 	bad     []error
+	stopAt  int // Did returns errStop at this call; 0 means never
+	calls   int
+	state   []byte // what the running pass saved
+	kept    int    // findings that are part of state
 }
+
+var errStop = errors.New("stopped on purpose")
 
 // Check runs all passes of a unit and returns its findings. An error of a pass, or a finding or checkpoint that cannot be
 // written down, fails the test.
@@ -48,7 +55,15 @@ func (e *testEnv) Emit(f finding.Finding) (int, error) {
 
 func (e *testEnv) Total(int64, int64) {}
 
-func (e *testEnv) Did(ctx context.Context, _, _ int64) error { return ctx.Err() }
+func (e *testEnv) Did(ctx context.Context, _, _ int64) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.calls++
+	if e.stopAt > 0 && e.calls >= e.stopAt {
+		return errStop
+	}
+	return ctx.Err()
+}
 
 func (e *testEnv) Memory() int64 { return 64 << 20 }
 
@@ -59,11 +74,21 @@ func (e *testEnv) Scratch() string { return e.scratch }
 func (e *testEnv) Due() bool { return true }
 
 func (e *testEnv) Save(state any) error {
-	_, err := json.Marshal(state)
+	raw, err := json.Marshal(state)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.state, e.kept = raw, len(e.found)
 	return err
 }
 
-func (e *testEnv) Load(any) (bool, error) { return false, nil }
+func (e *testEnv) Load(state any) (bool, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.state == nil {
+		return false, nil
+	}
+	return true, json.Unmarshal(e.state, state)
+}
 
 func (e *testEnv) Fact(name string, value any) {
 	if _, err := json.Marshal(value); err != nil {
@@ -74,3 +99,32 @@ func (e *testEnv) Fact(name string, value any) {
 }
 
 func (e *testEnv) Note(string) {}
+
+// CheckInterrupted checks the unit that open gives, but stops every pass at its stop-th report of work, opens the unit anew,
+// and resumes from what the pass had saved; each life of a pass gets twice as far as the one before. It returns what was found
+// in the end and how often it was interrupted.
+func CheckInterrupted(t testing.TB, stop int, open func() (store.Unit, func())) (found []finding.Finding, interrupted int) {
+	t.Helper()
+	u, done := open()
+	env := &testEnv{unit: u.ID(), scratch: t.TempDir(), stopAt: stop}
+	for i := 0; i < len(u.Passes()); {
+		p := u.Passes()[i]
+		err := p.Run(t.Context(), env)
+		switch {
+		case err == nil:
+			i++
+			env.state, env.kept = nil, len(env.found)
+		case errors.Is(err, errStop):
+			interrupted++
+			done()
+			u, done = open()
+			env.found = env.found[:env.kept]
+			env.stopAt *= 2
+		default:
+			t.Fatalf("unit %s, pass %s, after %d interruptions: %v", u.ID(), p.Name, interrupted, err)
+		}
+		env.calls = 0
+	}
+	done()
+	return env.found, interrupted
+}

@@ -13,27 +13,41 @@ import (
 	"fettle/internal/store"
 )
 
-// Passes implements store.Unit.
+// Passes implements store.Unit. The checkpoint is the last key that was judged.
 func (u *MemUnit) Passes() []store.Pass {
-	return []store.Pass{{Name: "records", Title: "read all records", Run: func(ctx context.Context, env store.Env) error {
-		recs, err := u.Records()
-		if err != nil {
+	return []store.Pass{{Name: "records", Title: "read all records", Run: u.scan}}
+}
+
+func (u *MemUnit) scan(ctx context.Context, env store.Env) error {
+	recs, err := u.Records()
+	if err != nil {
+		return err
+	}
+	env.Total(int64(len(recs)), 0)
+	last := ""
+	if _, err := env.Load(&last); err != nil {
+		return err
+	}
+	for _, k := range slices.Sorted(maps.Keys(recs)) {
+		if k <= last {
+			continue
+		}
+		if err := env.Did(ctx, 1, 0); err != nil {
 			return err
 		}
-		env.Total(int64(len(recs)), 0)
-		for _, k := range slices.Sorted(maps.Keys(recs)) {
-			if f, bad := judge(recs, k); bad {
-				if _, err := env.Emit(f); err != nil {
-					return err
-				}
-			}
-			if err := env.Did(ctx, 1, 0); err != nil {
+		if f, bad := judge(recs, k); bad {
+			if _, err := env.Emit(f); err != nil {
 				return err
 			}
 		}
-		env.Fact("records", len(recs))
-		return nil
-	}}}
+		if env.Due() {
+			if err := env.Save(k); err != nil {
+				return err
+			}
+		}
+	}
+	env.Fact("records", len(recs))
+	return nil
 }
 
 // judge looks at one record among all.

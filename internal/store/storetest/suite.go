@@ -23,6 +23,8 @@ type Suite struct {
 	// Tears says that a crash can leave half of a raw record: the Writer overwrites in place. Leave it unset for a Writer that
 	// replaces records in transactions or by rename.
 	Tears bool
+	// Resumes says that passes save checkpoints; then checks that are stopped and resumed must find the same.
+	Resumes bool
 	// MaxCrashes bounds how many operations of a case are crashed at, spread evenly; 0 means all.
 	MaxCrashes int
 	// Digest and Copy are for stores that are not files; nil means the functions of that name and CopyTree.
@@ -139,17 +141,18 @@ func (p *place) open(t testing.TB) ([]store.Unit, func()) {
 	if err != nil {
 		t.Fatalf("open %s: %v", text, err)
 	}
-	open := true
+	units := st.Units()
 	done := func() {
-		if open {
-			open = false
-			if err := st.Close(); err != nil {
-				t.Errorf("close: %v", err)
-			}
+		if st == nil {
+			return
 		}
+		if err := st.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+		st = nil // a test opens a store very often; do not keep them all until its end
 	}
 	t.Cleanup(done)
-	return st.Units(), done
+	return units, done
 }
 
 // planners are the units as what repair needs; a unit that cannot be repaired fails the test.
@@ -245,8 +248,31 @@ func (p *place) testCheck(t *testing.T) {
 	if again := p.check(t); !maps.Equal(subjects(fs), subjects(again)) {
 		t.Errorf("a second check found something else")
 	}
+	if p.suite.Resumes {
+		p.testInterrupted(t, fs)
+	}
 	if p.digest(t) != before {
 		t.Fatal("checking changed the store")
+	}
+}
+
+// testInterrupted: a check that is stopped and resumed finds what an uninterrupted one found.
+func (p *place) testInterrupted(t *testing.T, want []finding.Finding) {
+	units, done := p.open(t)
+	n := len(units)
+	done()
+	for _, stop := range []int{1, 3, 10} {
+		var all []finding.Finding
+		for i := range n {
+			found, _ := CheckInterrupted(t, stop, func() (store.Unit, func()) {
+				units, done := p.open(t)
+				return units[i], done
+			})
+			all = append(all, found...)
+		}
+		if !maps.Equal(subjects(want), subjects(all)) {
+			t.Errorf("stopped at report %d and resumed: found %v, want %v", stop, classCounts(all), classCounts(want))
+		}
 	}
 }
 
