@@ -20,16 +20,15 @@ const (
 	checkptStage              // rows of the checkpoint tables
 	pageStage                 // single pages
 	fileStage                 // the file as a whole; at most one of these
+	walStage                  // the -wal; nothing else beside it
 )
 
 // recipe is one way to injure a store.
 type recipe struct {
 	lab.Recipe
 	stage stage
-	// sql injures through SQL; pages through the file, after the truth of everything else is known.
-	sql   func(*patient, *surgeon, *lab.Done) error
-	pages func(*patient, *lab.Done) error
-	// plan says, before the truth is worked out, what pages will take away.
+	// sql injures through SQL. plan says what will be taken away and leaves the writing to later: see patient.later.
+	sql  func(*patient, *surgeon, *lab.Done) error
 	plan func(*patient, *lab.Done) error
 }
 
@@ -48,6 +47,7 @@ type patient struct {
 	pages  *pageMap
 	lost   lost
 	todo   []func() error // page writes that wait until the truth is known
+	all    bool           // a file recipe has said everything that there is to expect
 }
 
 // Damage injures the store at path, which must be whole, and returns what a check of it must find. Injuries of several
@@ -64,7 +64,7 @@ func Damage(ctx context.Context, path string, seed uint64, injuries []lab.Injury
 		return nil, err
 	}
 	keys := p.before.paths
-	for st := commitStage; st <= fileStage; st++ {
+	for st := commitStage; st <= walStage; st++ {
 		if err := p.stage(st, todo); err != nil {
 			p.whole.close()
 			return nil, err
@@ -73,7 +73,7 @@ func Damage(ctx context.Context, path string, seed uint64, injuries []lab.Injury
 	if err := p.whole.close(); err != nil {
 		return nil, err
 	}
-	if !p.knowsAll() {
+	if !p.all {
 		after, err := look(ctx, path, p.lost)
 		if err != nil {
 			return nil, err
@@ -86,23 +86,16 @@ func Damage(ctx context.Context, path string, seed uint64, injuries []lab.Injury
 			return nil, err
 		}
 	}
-	for _, r := range todo {
-		t.Done = append(t.Done, r.done)
-	}
 	for _, write := range p.todo {
 		if err := write(); err != nil {
 			return nil, err
 		}
 	}
-	// Page writes may note what they did.
-	for i, r := range todo {
-		t.Done[i] = r.done
+	for _, r := range todo {
+		t.Done = append(t.Done, r.done)
 	}
 	return t, nil
 }
-
-// knowsAll tells whether a file recipe has said everything there is to expect.
-func (p *patient) knowsAll() bool { return p.truth.Facts["complete"] != "" }
 
 // task is one injury with its recipe.
 type task struct {
@@ -113,23 +106,23 @@ type task struct {
 // order finds the recipes.
 func order(injuries []lab.Injury) ([]*task, error) {
 	var out []*task
-	files := 0
+	files, all := 0, recipes()
 	for _, in := range injuries {
-		i := slices.IndexFunc(recipes, func(r recipe) bool { return r.Class == in.Class || strings.TrimPrefix(r.Class, "flux/") == in.Class })
+		i := slices.IndexFunc(all, func(r recipe) bool { return r.Class == in.Class || strings.TrimPrefix(r.Class, "flux/") == in.Class })
 		if i < 0 {
 			var names []string
-			for _, r := range recipes {
+			for _, r := range all {
 				names = append(names, strings.TrimPrefix(r.Class, "flux/"))
 			}
 			return nil, fault.NewUsage(fmt.Errorf("no recipe for damage of class %q", in.Class), "known: "+strings.Join(names, ", "))
 		}
-		in.Class = recipes[i].Class
-		if recipes[i].stage == fileStage {
-			if files++; files > 1 {
-				return nil, fault.NewUsage(fmt.Errorf("%s and another injury of the whole file cannot be made together", in.Class), "make one at a time")
+		in.Class = all[i].Class
+		if all[i].Alone {
+			if files++; files > 1 || all[i].stage == walStage && len(injuries) > 1 {
+				return nil, fault.NewUsage(fmt.Errorf("%s and another injury cannot be made together", in.Class), "make one at a time")
 			}
 		}
-		out = append(out, &task{recipes[i], lab.Done{Injury: in, What: []string{}}})
+		out = append(out, &task{all[i], lab.Done{Injury: in, What: []string{}}})
 	}
 	return out, nil
 }
@@ -153,9 +146,6 @@ func (p *patient) stage(st stage, todo []*task) error {
 			}
 		default:
 			err = t.recipe.plan(p, &t.done)
-			if err == nil && t.recipe.pages != nil {
-				p.todo = append(p.todo, func() error { return t.recipe.pages(p, &t.done) })
-			}
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", t.recipe.Class, err)
@@ -257,4 +247,17 @@ func (p *patient) isRoot(hash string) bool {
 func (p *patient) rowOf(hash string) int64 {
 	r, _ := p.whole.best(hash)
 	return r.id
+}
+
+// later makes a change of the file once the truth is known.
+func (p *patient) later(write func() error) { p.todo = append(p.todo, write) }
+
+// must adds a finding without a path that a check has to report.
+func (p *patient) must(class, subject, note string) {
+	p.truth.Expected = append(p.truth.Expected, lab.Expect{Class: class, Subject: subject, Note: note})
+}
+
+// may allows findings of a class.
+func (p *patient) may(class, subject, why string) {
+	p.truth.Allowed = append(p.truth.Allowed, lab.Allowed{Class: class, Subject: subject, Why: why})
 }
