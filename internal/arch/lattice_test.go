@@ -37,7 +37,9 @@ const lattice = `
 	# What people see. Reports know findings only.
 	finding < report;
 	store, format/* < shell;
-	store, check, repair, systems/*, systems/*/* < lab;
+
+	# The lab scores check and repair and knows no system; what a system contributes to it lies below the system.
+	store, check, repair < lab < systems/*/*;
 
 	# The list of systems.
 	systems/* < systems;
@@ -175,7 +177,8 @@ func TestLatticeRefuses(t *testing.T) {
 	}{
 		{"store", "finding", true}, {"finding", "store", false}, {"check", "finding", true}, {"check", "systems/flux", false},
 		{"check", "format/treeobj", false}, {"systems/flux", "format/treeobj", true}, {"systems/flux", "systems/lustre", false},
-		{"systems/flux", "systems/flux/fluxlab", true}, {"systems/flux/fluxlab", "systems/lustre", false}, {"systems/flux", "check", false},
+		{"systems/flux", "systems/flux/fluxlab", true}, {"systems/flux/fluxlab", "systems/lustre", false}, {"systems/flux/fluxlab", "lab", true}, {"systems/flux", "lab", false},
+		{"lab", "systems/flux/fluxlab", false}, {"systems/flux", "check", false},
 		{"format/treeobj", "format/fluid", true}, {"format/treeobj", "fault", false}, {"repair", "check", false}, {"check", "repair", false},
 		{"report", "runs", false}, {"report", "store", false}, {"cli", "systems", false}, {"cli", "match", true}, {"runs", "match", false},
 		{"cmd/fettle", "systems", true}, {"claim", "match", false}, {"match", "claim", true}, {"arch", "finding", false},

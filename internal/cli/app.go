@@ -130,7 +130,7 @@ RUN is the id of a run, any part of it that is unique, or "last".`,
 	p.BoolVarP(&a.quiet, "quiet", "q", false, "print nothing but errors; the exit code tells the rest")
 	p.Var(&a.memory, "memory", "memory budget")
 	p.IntVar(&a.workers, "workers", a.workers, "scan with `N` goroutines")
-	p.StringVar(&a.color, "color", "auto", "colour on terminals: auto, always or never")
+	p.StringVar(&a.color, "color", "auto", "`WHEN` to use colour: auto (on terminals), always or never")
 	p.BoolP("help", "h", false, "explain this command")
 	return c
 }
@@ -210,7 +210,6 @@ func (a *App) errStyle() report.Style { return a.style(a.Err) }
 // verb makes a command whose help has an EXIT STATUS section for the given codes.
 func verb(c cobra.Command, exits ...int) *cobra.Command {
 	c.Annotations = map[string]string{"exit": strings.TrimRight(exitHelp(exits), "\n")}
-	c.DisableFlagsInUseLine = true
 	return &c
 }
 

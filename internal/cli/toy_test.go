@@ -26,6 +26,7 @@ import (
 //	note TEXT         an info
 //	busy              the store is in use
 //	slow MS           reading each line takes so long
+//	crawl             every write takes half a second
 type toySystem struct{}
 
 var toyClasses = finding.Classes{
@@ -254,6 +255,11 @@ func (u *toyUnit) Read(context.Context, string, string) (store.Bytes, error) {
 }
 
 func (u *toyUnit) Write(_ context.Context, c store.Change) error {
+	defer func() {
+		if bytes.Contains(c.After, []byte("crawl\n")) {
+			time.Sleep(500 * time.Millisecond)
+		}
+	}()
 	return os.WriteFile(u.path, c.After, 0o600)
 }
 
