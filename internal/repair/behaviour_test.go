@@ -352,7 +352,21 @@ func TestMakeListsWhatIsGone(t *testing.T) {
 	if len(u.Gone) != 1 || u.Gone[0].What != "ref/a" || len(u.Pending) != 1 || u.Pending[0].Class != "mem/miscount" || len(u.Findings) != 1 || len(u.Steps) != 1 {
 		t.Errorf("plan %+v", u)
 	}
+	accepted := fs[2]
+	accepted.Accepted = true
+	for _, named := range []bool{false, true} {
+		cfg.Findings = repair.Slice([]finding.Finding{accepted})
+		cfg.Policy = finding.Policy{}
+		if named {
+			cfg.Policy.BySeq = map[int]finding.Action{accepted.Seq: finding.Unlink}
+		}
+		plan, err := repair.Make(t.Context(), cfg)
+		if err != nil || (plan.Steps() == 1) != named || (len(plan.Units[0].Pending) == 0) != named {
+			t.Errorf("an accepted finding, named %v: %v, %+v", named, err, plan)
+		}
+	}
 	fs[0].Unit = "gamma"
+	cfg.Findings = repair.Slice(fs)
 	if _, err := repair.Make(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "gamma") {
 		t.Errorf("a finding of an unknown unit: %v", err)
 	}

@@ -38,8 +38,8 @@ func Slice(fs []finding.Finding) iter.Seq2[finding.Finding, error] {
 }
 
 // Make decides every finding by the policy, reads again those that are to be repaired, and lets each unit's Planner say
-// how. Nothing is written to the store. Findings left alone (ignore, interact, or no action offered) are listed as
-// pending, those that no longer hold as gone. Every unit with at least one finding is in the plan, in the order of Units.
+// how. Nothing is written to the store. Findings left alone (ignore, interact, no action offered, or accepted and not decided on
+// by number) are listed as pending, those that no longer hold as gone. Every unit with at least one finding is in the plan, in the order of Units.
 func Make(ctx context.Context, cfg MakeConfig) (*Plan, error) {
 	now := cfg.Now
 	if now == nil {
@@ -95,6 +95,9 @@ func makeUnit(ctx context.Context, cfg *MakeConfig, u store.Planner, fs []findin
 		}
 		f := &fs[i]
 		line := Planned{Seq: f.Seq, Class: f.Class, What: what(f), Action: cfg.Policy.Decide(f)}
+		if _, named := cfg.Policy.BySeq[f.Seq]; f.Accepted && !named {
+			line.Action = finding.Ignore
+		}
 		switch line.Action {
 		case "", finding.Ignore, finding.Interact:
 			if line.Action == "" {

@@ -17,6 +17,7 @@ import (
 type testEnv struct {
 	mu      sync.Mutex
 	unit    string
+	classes finding.Classes
 	scratch string
 	found   []finding.Finding
 	bad     []error
@@ -28,11 +29,12 @@ type testEnv struct {
 
 var errStop = errors.New("stopped on purpose")
 
-// Check runs all passes of a unit and returns its findings. An error of a pass, or a finding or checkpoint that cannot be
+// Check runs all passes of a unit and returns its findings. What a finding leaves empty is filled in from its class, as the
+// check engine does it. An error of a pass, or a finding or checkpoint that cannot be
 // written down, fails the test.
-func Check(t testing.TB, u store.Unit) []finding.Finding {
+func Check(t testing.TB, u store.Unit, classes ...finding.Class) []finding.Finding {
 	t.Helper()
-	env := &testEnv{unit: u.ID(), scratch: t.TempDir()}
+	env := &testEnv{unit: u.ID(), scratch: t.TempDir(), classes: classes}
 	for _, p := range u.Passes() {
 		if err := p.Run(t.Context(), env); err != nil {
 			t.Fatalf("unit %s, pass %s: %v", u.ID(), p.Name, err)
@@ -49,8 +51,27 @@ func (e *testEnv) Emit(f finding.Finding) (int, error) {
 	defer e.mu.Unlock()
 	f.Type, f.Schema, f.Run, f.Unit = "finding", finding.Schema, "test", e.unit
 	f.Seq, f.Found = len(e.found)+1, time.Unix(1700000000, 0).UTC()
+	if c, ok := e.classes.Lookup(f.Class); ok {
+		fill(&f, c)
+	}
 	e.found = append(e.found, f)
 	return f.Seq, nil
+}
+
+// fill completes a finding from its class.
+func fill(f *finding.Finding, c finding.Class) {
+	if f.Severity == "" {
+		f.Severity = c.Severity
+	}
+	if f.Title == "" {
+		f.Title = c.Title
+	}
+	if f.Actions == nil {
+		f.Actions = c.ActionNames()
+	}
+	if f.Suggested == "" && len(f.Actions) > 0 {
+		f.Suggested = f.Actions[0]
+	}
 }
 
 func (e *testEnv) Total(int64, int64) {}
@@ -103,10 +124,10 @@ func (e *testEnv) Note(string) {}
 // CheckInterrupted checks the unit that open gives, but stops every pass at its stop-th report of work, opens the unit anew,
 // and resumes from what the pass had saved; each life of a pass gets twice as far as the one before. It returns what was found
 // in the end and how often it was interrupted.
-func CheckInterrupted(t testing.TB, stop int, open func() (store.Unit, func())) (found []finding.Finding, interrupted int) {
+func CheckInterrupted(t testing.TB, stop int, open func() (store.Unit, func()), classes ...finding.Class) (found []finding.Finding, interrupted int) {
 	t.Helper()
 	u, done := open()
-	env := &testEnv{unit: u.ID(), scratch: t.TempDir(), stopAt: stop}
+	env := &testEnv{unit: u.ID(), scratch: t.TempDir(), stopAt: stop, classes: classes}
 	for i := 0; i < len(u.Passes()); {
 		p := u.Passes()[i]
 		err := p.Run(t.Context(), env)

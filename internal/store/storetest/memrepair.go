@@ -74,8 +74,9 @@ func judge(recs map[string]string, key string) (finding.Finding, bool) {
 	}
 	detail, _ := json.Marshal(map[string]string{"key": key})
 	path := key
-	return finding.Finding{Class: c.ID, Severity: c.Severity, Subject: key, Path: &path, Title: c.Title,
-		Evidence: []finding.Evidence{{Witness: key, Says: says}}, Actions: c.ActionNames(), Suggested: c.Default(), Detail: detail}, true
+	f := finding.Finding{Class: c.ID, Subject: key, Path: &path, Evidence: []finding.Evidence{{Witness: key, Says: says}}, Detail: detail}
+	fill(&f, c)
+	return f, true
 }
 
 func objects(recs map[string]string) int {

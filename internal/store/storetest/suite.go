@@ -174,17 +174,17 @@ func (p *place) check(t testing.TB) []finding.Finding {
 	t.Helper()
 	units, done := p.open(t)
 	defer done()
-	return checkAll(t, units)
+	return p.checkAll(t, units)
 }
 
-func checkAll(t testing.TB, units []store.Unit) []finding.Finding {
+func (p *place) checkAll(t testing.TB, units []store.Unit) []finding.Finding {
 	t.Helper()
 	var all []finding.Finding
 	for _, u := range units {
 		base := len(all)
-		for _, f := range Check(t, u) {
+		for _, f := range Check(t, u, p.suite.System.Classes()...) {
 			f.Seq += base
-			if f.CausedBy != nil {
+			if f.CausedBy != nil && *f.CausedBy > 0 {
 				n := *f.CausedBy + base
 				f.CausedBy = &n
 			}
@@ -227,7 +227,7 @@ func (p *place) testCheck(t *testing.T) {
 		t.Errorf("not recognised: %v, %v", ok, err)
 	}
 	units, done := p.open(t)
-	fs := checkAll(t, units)
+	fs := p.checkAll(t, units)
 	expect(t, "check", fs, p.c.Want)
 	byID := map[string]store.Unit{}
 	for _, u := range units {
@@ -267,7 +267,7 @@ func (p *place) testInterrupted(t *testing.T, want []finding.Finding) {
 			found, _ := CheckInterrupted(t, stop, func() (store.Unit, func()) {
 				units, done := p.open(t)
 				return units[i], done
-			})
+			}, p.suite.System.Classes()...)
 			all = append(all, found...)
 		}
 		if !maps.Equal(subjects(want), subjects(all)) {

@@ -28,7 +28,7 @@ func (p *place) makePlan(t testing.TB, dir string) (*run, []finding.Finding) {
 	before := p.digest(t)
 	units, done := p.open(t)
 	defer done()
-	fs := checkAll(t, units)
+	fs := p.checkAll(t, units)
 	plan, err := repair.Make(t.Context(), repair.MakeConfig{Run: "test", Store: p.path, Units: planners(t, units), Findings: repair.Slice(fs),
 		Policy: p.policy(t), WorkDir: repair.WorkDirs(dir)})
 	if err != nil {
