@@ -23,7 +23,7 @@ type ApplyConfig struct {
 	Dir     string
 	WorkDir func(unit string) (string, error) // nil means WorkDirs(Dir)
 	MaxLoss Threshold
-	// AllowIrreversible names the actions whose steps may be done although they cannot be undone.
+	// AllowIrreversible names the actions whose steps may be done although they cannot be undone: ACTION, or CLASS/ACTION.
 	AllowIrreversible []string
 	OnStep            func(Progress)   // told what is going on; may be nil
 	Now               func() time.Time // nil is time.Now

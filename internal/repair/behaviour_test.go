@@ -69,7 +69,13 @@ func TestIrreversible(t *testing.T) {
 	w := damaged()
 	plan := w.plan(t, finding.Policy{ByClass: map[string]finding.Action{"mem/corrupt-object": storetest.Shred}})
 	cfg := w.config(plan)
-	cfg.AllowIrreversible = []string{"shred"}
+	for _, other := range []string{"mem/dangling-ref/shred", "discard", ""} {
+		cfg.AllowIrreversible = []string{other}
+		if _, err := repair.Apply(t.Context(), cfg); !errors.Is(err, repair.ErrIrreversible) {
+			t.Errorf("allowing %q: %v", other, err)
+		}
+	}
+	cfg.AllowIrreversible = []string{"mem/corrupt-object/shred"}
 	if _, err := repair.Apply(t.Context(), cfg); err != nil {
 		t.Fatal(err)
 	}

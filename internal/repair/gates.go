@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"fettle/internal/fault"
-	"fettle/internal/finding"
 	"fettle/internal/store"
 )
 
@@ -46,30 +45,31 @@ func gateLoss(u *Unit, limit Threshold) error {
 		Hint: fmt.Sprintf("read the plan; if the loss is acceptable, apply it with --max-loss %d", u.Loss.Dropped)}
 }
 
-// gateIrreversible refuses steps that cannot be undone unless the action of every finding in them was asked for by name.
-// A step without findings is asked for by its title.
+// gateIrreversible refuses steps that cannot be undone unless the action of every finding in them was asked for: by its name,
+// or as CLASS/ACTION for one class only. A step without findings is asked for by its title.
 func gateIrreversible(u *Unit, allowed []string) error {
-	action := map[int]finding.Action{}
+	planned := map[int]Planned{}
 	for _, f := range u.Findings {
-		action[f.Seq] = f.Action
+		planned[f.Seq] = f
 	}
 	for i := range u.Steps {
 		s := &u.Steps[i]
 		if !s.Irreversible {
 			continue
 		}
-		need := []string{s.Title}
-		if len(s.Findings) > 0 {
-			need = need[:0]
+		refuse := func(name string) error {
+			return &fault.Error{Op: fmt.Sprintf("apply step %d", s.ID), Where: u.Unit, Kind: fault.Unrepaired,
+				Err:  fmt.Errorf("%w: %s", ErrIrreversible, s.Title),
+				Hint: fmt.Sprintf("if it is really meant, ask for it by name: --allow %q", name)}
+		}
+		if len(s.Findings) == 0 && !slices.Contains(allowed, s.Title) {
+			return refuse(s.Title)
 		}
 		for _, seq := range s.Findings {
-			need = append(need, string(action[seq]))
-		}
-		for _, name := range need {
-			if !slices.Contains(allowed, name) {
-				return &fault.Error{Op: fmt.Sprintf("apply step %d", s.ID), Where: u.Unit, Kind: fault.Unrepaired,
-					Err:  fmt.Errorf("%w: %s", ErrIrreversible, s.Title),
-					Hint: fmt.Sprintf("if it is really meant, ask for it by name: --irreversible %q", name)}
+			f := planned[seq]
+			full := f.Class + "/" + string(f.Action)
+			if !slices.Contains(allowed, string(f.Action)) && !slices.Contains(allowed, full) {
+				return refuse(full)
 			}
 		}
 	}
