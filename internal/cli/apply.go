@@ -298,8 +298,11 @@ func (m *mending) carryOut(ctx context.Context, s *session) error {
 	if rerr := m.record(res); rerr != nil {
 		err = errors.Join(err, rerr)
 	}
-	if err != nil && errors.Is(err, repair.ErrLoss) {
-		return fault.WithHint(err, "to do it all the same: "+m.app.commandLine("apply", m.run.ID(), "--max-loss", m.largestLoss()))
+	var refused *fault.Error
+	if errors.Is(err, repair.ErrLoss) && errors.As(err, &refused) {
+		exact := *refused
+		exact.Hint = "read the plan; to do it all the same: " + m.app.commandLine("apply", m.run.ID(), "--max-loss", m.largestLoss())
+		return &exact
 	}
 	return err
 }

@@ -14,10 +14,15 @@ import (
 	"fettle/internal/runs"
 )
 
+// reportFlags choose the form of a report.
+type reportFlags struct {
+	html, sarif, junit bool
+	out                string
+	most               int
+}
+
 func (a *App) newReport() *cobra.Command {
-	var html, sarif, junit bool
-	var out string
-	var most int
+	var f reportFlags
 	c := verb(cobra.Command{
 		Use:   "report RUN",
 		Short: "Write a run as text, HTML, JSON, SARIF or JUnit",
@@ -28,59 +33,59 @@ page, JSON lines (--json), SARIF 2.1.0 or JUnit XML.`,
   fettle report last --json | jq .`,
 		Args:              wants(1, 1, "a run"),
 		ValidArgsFunction: a.completeRuns,
-		RunE: func(_ *cobra.Command, args []string) error {
-			n := 0
-			for _, b := range []bool{html, sarif, junit, a.json} {
-				if b {
-					n++
-				}
-			}
-			if n > 1 {
-				return usagef("give one of --html, --json, --sarif, --junit", "only one format at a time")
-			}
-			if most < 0 {
-				return usagef("", "--max %d makes no sense", most)
-			}
-			r, err := a.findRun(args[0])
-			if err != nil {
-				return err
-			}
-			src, sum, err := a.sourceOf(r)
-			if err != nil {
-				return err
-			}
-			if most > 0 {
-				src.Max = most
-			}
-			switch {
-			case html:
-				return a.toFile(out, func(w io.Writer) error { return report.HTML(w, src) })
-			case sarif:
-				return a.toFile(out, func(w io.Writer) error { return report.SARIF(w, src) })
-			case junit:
-				return a.toFile(out, func(w io.Writer) error { return report.JUnit(w, src) })
-			case a.json:
-				return a.toFile(out, func(w io.Writer) error {
-					if err := report.Lines(w, src.Each()); err != nil {
-						return err
-					}
-					return writeLine(w, sum)
-				})
-			}
-			st := a.outStyle()
-			if out != "" {
-				st = report.Style{}
-			}
-			return a.toFile(out, func(w io.Writer) error { return report.Text(w, src, st) })
-		},
+		RunE:              func(_ *cobra.Command, args []string) error { return a.report(args[0], &f) },
 	}, exitClean, exitError, exitUsage)
-	f := c.Flags()
-	f.BoolVar(&html, "html", false, "one self-contained HTML page")
-	f.BoolVar(&sarif, "sarif", false, "SARIF 2.1.0")
-	f.BoolVar(&junit, "junit", false, "JUnit XML")
-	f.StringVarP(&out, "output", "o", "", "write to `FILE` instead of standard output")
-	f.IntVar(&most, "max", 0, "show at most `N` findings of a class in text and HTML")
+	p := c.Flags()
+	p.BoolVar(&f.html, "html", false, "one self-contained HTML page")
+	p.BoolVar(&f.sarif, "sarif", false, "SARIF 2.1.0")
+	p.BoolVar(&f.junit, "junit", false, "JUnit XML")
+	p.StringVarP(&f.out, "output", "o", "", "write to `FILE` instead of standard output")
+	p.IntVar(&f.most, "max", 0, "show at most `N` findings of a class in text and HTML")
 	return c
+}
+
+func (a *App) report(run string, f *reportFlags) error {
+	n := 0
+	for _, b := range []bool{f.html, f.sarif, f.junit, a.json} {
+		if b {
+			n++
+		}
+	}
+	if n > 1 {
+		return usagef("give one of --html, --json, --sarif, --junit", "only one format at a time")
+	}
+	if f.most < 0 {
+		return usagef("", "--max %d makes no sense", f.most)
+	}
+	r, err := a.findRun(run)
+	if err != nil {
+		return err
+	}
+	src, sum, err := a.sourceOf(r)
+	if err != nil {
+		return err
+	}
+	if f.most > 0 {
+		src.Max = f.most
+	}
+	return a.toFile(f.out, func(w io.Writer) error {
+		switch {
+		case f.html:
+			return report.HTML(w, src)
+		case f.sarif:
+			return report.SARIF(w, src)
+		case f.junit:
+			return report.JUnit(w, src)
+		case a.json:
+			if err := report.Lines(w, src.Each()); err != nil {
+				return err
+			}
+			return writeLine(w, sum)
+		case f.out != "":
+			return report.Text(w, src, report.Style{})
+		}
+		return report.Text(w, src, a.outStyle())
+	})
 }
 
 // sourceOf is a run ready to be rendered, also one that has not ended.

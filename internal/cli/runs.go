@@ -130,64 +130,67 @@ func (a *App) newRunsShow() *cobra.Command {
 	}, exitClean, exitError, exitUsage)
 }
 
+// runDetail is everything that is known about a run but its findings.
+type runDetail struct {
+	Type    string         `json:"type"` // always "run-detail"
+	Schema  int            `json:"schema"`
+	Path    string         `json:"path"`
+	Spec    runs.Spec      `json:"spec"`
+	Status  runs.Status    `json:"status"`
+	Summary *runs.Summary  `json:"summary"` // null while the check has not ended
+	Repair  *repair.Status `json:"repair"`
+	Verify  *verification  `json:"verify"` // null if it was not repaired
+}
+
 func (a *App) showRun(r *runs.Run) error {
-	st, err := r.Status()
-	if err != nil {
+	d := runDetail{Type: "run-detail", Schema: 1, Path: r.Path(), Spec: r.Spec()}
+	var err error
+	if d.Status, err = r.Status(); err != nil {
 		return err
 	}
-	rep, err := repair.StateOf(r.Path())
-	if err != nil {
+	if d.Repair, err = repair.StateOf(r.Path()); err != nil {
 		return err
 	}
-	sum, sumErr := r.Summary()
-	var ver *verification
+	if sum, err := r.Summary(); err == nil {
+		d.Summary = &sum
+	}
 	if v, err := readVerification(r); err == nil {
-		ver = v
+		d.Verify = v
 	}
 	if a.json {
-		out := struct {
-			Type    string         `json:"type"`
-			Schema  int            `json:"schema"`
-			Path    string         `json:"path"`
-			Spec    runs.Spec      `json:"spec"`
-			Status  runs.Status    `json:"status"`
-			Summary *runs.Summary  `json:"summary"`
-			Repair  *repair.Status `json:"repair"`
-			Verify  *verification  `json:"verify"`
-		}{"run-detail", 1, r.Path(), r.Spec(), st, nil, rep, ver}
-		if sumErr == nil {
-			out.Summary = &sum
-		}
-		return a.line(out)
+		return a.line(d)
 	}
-	spec := r.Spec()
-	a.print("run      %s", r.ID())
-	a.print("store    %s (%s)", report.Clean(spec.Store), spec.System)
-	a.print("started  %s on %s by fettle %s", spec.Started.Local().Format(time.RFC3339), report.Clean(spec.Host), report.Clean(spec.Version))
-	a.print("command  %s", report.Clean(strings.Join(spec.Argv, " ")))
-	a.print("files    %s", report.Clean(r.Path()))
-	a.print("state    %s", st.State)
-	if st.Error != "" {
-		a.print("error    %s", report.Clean(st.Error))
+	a.showDetail(r.ID(), &d)
+	return nil
+}
+
+func (a *App) showDetail(id string, d *runDetail) {
+	a.print("run      %s", id)
+	a.print("store    %s (%s)", report.Clean(d.Spec.Store), report.Clean(d.Spec.System))
+	a.print("started  %s on %s by fettle %s", d.Spec.Started.Local().Format(time.RFC3339), report.Clean(d.Spec.Host), report.Clean(d.Spec.Version))
+	a.print("command  %s", report.Clean(strings.Join(d.Spec.Argv, " ")))
+	a.print("files    %s", report.Clean(d.Path))
+	a.print("state    %s", d.Status.State)
+	if d.Status.Error != "" {
+		a.print("error    %s", report.Clean(d.Status.Error))
 	}
-	if st.State == runs.Running {
-		a.print("at       %s", progressLine(st.Progress))
+	if d.Status.State == runs.Running {
+		a.print("at       %s", progressLine(d.Status.Progress))
 	}
-	if sumErr == nil {
-		a.print("verdict  %s, %s", sum.Verdict, count(sum.Findings, "finding"))
+	if d.Summary != nil {
+		a.print("verdict  %s, %s", d.Summary.Verdict, count(d.Summary.Findings, "finding"))
 	}
-	if rep.State != repair.None {
-		a.print("repair   %s", rep.State)
-		for _, u := range rep.Units {
+	if d.Repair.State != repair.None {
+		a.print("repair   %s", d.Repair.State)
+		for _, u := range d.Repair.Units {
 			for _, s := range u.Steps {
 				a.print("  step %d  %-13s  %s  %s", s.Step, s.State, report.Clean(u.Unit), report.Clean(s.Title))
 			}
 		}
 	}
-	if ver != nil {
-		a.print("checked again by run %s: %s", ver.Run, ver.Verdict)
+	if d.Verify != nil {
+		a.print("checked again by run %s: %s", d.Verify.Run, d.Verify.Verdict)
 	}
-	return nil
 }
 
 func (a *App) newRunsRemove() *cobra.Command {

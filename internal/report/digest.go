@@ -17,7 +17,6 @@ const (
 type digest struct {
 	Total    int // without the accepted ones
 	Accepted int
-	Counting int // errors and warnings
 	Roots    int // counting findings that follow from no other
 	Sections []*section
 	Groups   []groupCount // the larger things touched (jobs), most damaged first
@@ -72,78 +71,95 @@ func (c *counter) add(name string) {
 
 func (c *counter) size() (int, bool) { return len(c.n), c.over }
 
-// gather reads all findings once and keeps at most max per class (0: DefaultMax). A cause has to come before its
+// gathering is a digest in the making.
+type gathering struct {
+	digest
+	src     *Source
+	limit   int // findings shown per class
+	byClass map[string]*section
+	groups  *counter
+	roots   map[int]*shown // shown roots by sequence number
+	rootOf  []int32        // sequence number -> its root's; 0 = not seen
+}
+
+// gather reads all findings once and keeps at most src.Max per class (0: DefaultMax). A cause has to come before its
 // consequences, as it does in every run because a finding can only name a number that was already given out;
 // a finding whose cause is not there counts as a root.
 func gather(src *Source) (*digest, error) {
-	limit := src.Max
-	if limit <= 0 {
-		limit = DefaultMax
+	g := gathering{src: src, limit: src.Max, byClass: map[string]*section{}, groups: newCounter(), roots: map[int]*shown{}}
+	if g.limit <= 0 {
+		g.limit = DefaultMax
 	}
-	d := &digest{}
-	byClass := map[string]*section{}
-	groups := newCounter()
-	roots := map[int]*shown{} // shown roots by sequence number
-	var rootOf []int32        // sequence number -> its root's; 0 = not seen
 	for f, err := range src.Each() {
 		if err != nil {
 			return nil, err
 		}
 		if f.Accepted {
-			d.Accepted++
+			g.Accepted++
 			continue
 		}
-		d.Total++
-		s := byClass[f.Class]
-		if s == nil {
-			s = &section{Class: src.class(f.Class), Severity: f.Severity, subjects: newCounter()}
-			byClass[f.Class] = s
-			d.Sections = append(d.Sections, s)
-		}
-		s.Count++
-		s.bySeverity[f.Severity.Rank()]++
-		if f.Severity.Rank() < s.Severity.Rank() {
-			s.Severity = f.Severity
-		}
-		if f.Counts() {
-			d.Counting++
-			if f.Group != "" {
-				groups.add(f.Group)
-			}
-		}
-		root := f.Seq
-		if f.CausedBy != nil && *f.CausedBy > 0 && *f.CausedBy < len(rootOf) && rootOf[*f.CausedBy] != 0 {
-			root = int(rootOf[*f.CausedBy])
-		}
-		// Numbers are dense; a file where they are not is followed only as far as its length justifies.
-		if f.Seq > 0 && f.Seq <= 2*d.Total+1024 && f.Seq < maxFollowed {
-			for len(rootOf) <= f.Seq {
-				rootOf = append(rootOf, 0)
-			}
-			rootOf[f.Seq] = int32(root)
-		}
-		if root != f.Seq {
-			s.Follows++
-			if r := roots[root]; r != nil {
-				r.Consequences++
-				if len(r.Samples) < maxConsequences {
-					r.Samples = append(r.Samples, &f)
-				}
-			}
-			continue
-		}
-		if f.Counts() {
-			d.Roots++
-		}
-		s.subjects.add(f.Subject)
-		if len(s.Shown) < limit {
-			r := &shown{Finding: &f}
-			s.Shown = append(s.Shown, r)
-			roots[f.Seq] = r
-		}
+		g.add(&f)
 	}
-	d.order(groups)
-	return d, nil
+	g.order(g.groups)
+	return &g.digest, nil
+}
+
+func (g *gathering) add(f *finding.Finding) {
+	g.Total++
+	s := g.section(f)
+	s.Count++
+	s.bySeverity[f.Severity.Rank()]++
+	if f.Severity.Rank() < s.Severity.Rank() {
+		s.Severity = f.Severity
+	}
+	if f.Counts() && f.Group != "" {
+		g.groups.add(f.Group)
+	}
+	if root := g.root(f); root != f.Seq {
+		s.Follows++
+		if r := g.roots[root]; r != nil {
+			r.Consequences++
+			if len(r.Samples) < maxConsequences {
+				r.Samples = append(r.Samples, f)
+			}
+		}
+		return
+	}
+	if f.Counts() {
+		g.Roots++
+	}
+	s.subjects.add(f.Subject)
+	if len(s.Shown) < g.limit {
+		r := &shown{Finding: f}
+		s.Shown = append(s.Shown, r)
+		g.roots[f.Seq] = r
+	}
+}
+
+func (g *gathering) section(f *finding.Finding) *section {
+	s := g.byClass[f.Class]
+	if s == nil {
+		s = &section{Class: g.src.class(f.Class), Severity: f.Severity, subjects: newCounter()}
+		g.byClass[f.Class] = s
+		g.Sections = append(g.Sections, s)
+	}
+	return s
+}
+
+// root is the number of the finding that f follows from in the end, f's own if it follows from none that is known.
+func (g *gathering) root(f *finding.Finding) int {
+	root := f.Seq
+	if c := f.CausedBy; c != nil && *c > 0 && *c < len(g.rootOf) && g.rootOf[*c] != 0 {
+		root = int(g.rootOf[*c])
+	}
+	// Numbers are dense; a file where they are not is followed only as far as its length justifies.
+	if f.Seq > 0 && f.Seq <= 2*g.Total+1024 && f.Seq < maxFollowed {
+		for len(g.rootOf) <= f.Seq {
+			g.rootOf = append(g.rootOf, 0)
+		}
+		g.rootOf[f.Seq] = int32(root)
+	}
+	return root
 }
 
 // order sorts sections by severity, roots before mere consequences, then size; and picks the most damaged groups.
