@@ -6,11 +6,13 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
 	"fettle/internal/cli"
 	"fettle/internal/finding"
+	"fettle/internal/runs"
 	"fettle/internal/systems"
 )
 
@@ -111,6 +113,23 @@ func checkClass(t *testing.T, all finding.Classes, c finding.Class) {
 	for _, dep := range c.DependsOn {
 		if other, ok := all.Lookup(dep); !ok || other.ID == c.ID {
 			t.Errorf("%s depends on %q, which is no other class", c.ID, dep)
+		}
+	}
+}
+
+// The page about JSON lines names every field that the program writes.
+func TestJSONPage(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join(root, "docs", "reference", "json.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range []any{finding.Finding{}, runs.Summary{}, runs.Progress{}} {
+		typ := reflect.TypeOf(v)
+		for i := range typ.NumField() {
+			name, _, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ",")
+			if name == "" || !strings.Contains(string(page), "`"+name+"`") && !strings.Contains(string(page), `"`+name+`"`) {
+				t.Errorf("docs/reference/json.md does not mention %q of %s", name, typ)
+			}
 		}
 	}
 }

@@ -58,7 +58,7 @@ terminal after asking how, otherwise only with --yes.`,
   fettle apply --yes --max-loss 0.5% plan.json
   fettle apply --resume last`,
 		Args:              wants(1, 1, "a plan or a run"),
-		ValidArgsFunction: a.completeRuns,
+		ValidArgsFunction: a.completeRunsOrFiles,
 		RunE: func(c *cobra.Command, args []string) error {
 			if _, err := f.threshold(); err != nil {
 				return err

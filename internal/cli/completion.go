@@ -50,6 +50,12 @@ func (a *App) completeRuns(*cobra.Command, []string, string) ([]string, cobra.Sh
 	return out, cobra.ShellCompDirectiveNoFileComp
 }
 
+// completeRunsOrFiles is completeRuns for a verb that also takes a file.
+func (a *App) completeRunsOrFiles(c *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+	out, _ := a.completeRuns(c, args, word)
+	return out, cobra.ShellCompDirectiveDefault
+}
+
 func storeOf(r *runs.Run) string {
 	if r.Broken() != nil {
 		return "(damaged)"

@@ -2,11 +2,13 @@ package cli
 
 import (
 	"bufio"
+	"errors"
 	"path"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"fettle/internal/check"
 	"fettle/internal/finding"
 	"fettle/internal/report"
 )
@@ -23,15 +25,18 @@ type filter struct {
 func (a *App) newFindings() *cobra.Command {
 	var want filter
 	var limit int
+	var baseline bool
 	c := verb(cobra.Command{
 		Use:   "findings RUN",
 		Short: "List the findings of a run",
 		Long: `Lists every finding of a run with its evidence and the suggested action, or those that the flags select.
-With --json one finding per line, the same lines that fettle check --json prints.`,
+With --json one finding per line, the same lines that fettle check --json prints. With --baseline the lines of a file that
+makes later checks accept these findings (fettle check --baseline FILE).`,
 		Example: `  fettle findings last
   fettle findings last --class flux/dangling-valref --limit 10
   fettle findings last --path 'job.*.eventlog'
-  fettle findings last --json | jq -r .path`,
+  fettle findings last --json | jq -r .path
+  fettle findings last --baseline > known.txt`,
 		Args:              wants(1, 1, "a run"),
 		ValidArgsFunction: a.completeRuns,
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -43,7 +48,11 @@ With --json one finding per line, the same lines that fettle check --json prints
 			if err != nil {
 				return err
 			}
-			return a.listFindings(r.Findings(), keep, limit)
+			each := selected(real(r), keep, limit)
+			if baseline {
+				return a.listBaseline(each)
+			}
+			return a.listFindings(each)
 		},
 	}, exitClean, exitError, exitUsage)
 	f := c.Flags()
@@ -53,6 +62,7 @@ With --json one finding per line, the same lines that fettle check --json prints
 	f.StringVar(&want.group, "group", "", "only findings of this `GROUP`, for example a job id")
 	f.StringVar(&want.action, "suggested", "", "only findings with this suggested `ACTION`")
 	f.IntVar(&limit, "limit", 0, "stop after `N` findings (0: no limit)")
+	f.BoolVar(&baseline, "baseline", false, "print lines for a baseline file")
 	return c
 }
 
@@ -110,9 +120,10 @@ func glob(pattern, s string) bool {
 	return strings.HasSuffix(s, parts[last])
 }
 
-func (a *App) listFindings(each report.Findings, keep func(*finding.Finding) bool, limit int) error {
-	n := 0
-	some := func(yield func(finding.Finding, error) bool) {
+// selected yields the first limit findings that keep wants; 0 is no limit.
+func selected(each report.Findings, keep func(*finding.Finding) bool, limit int) report.Findings {
+	return func(yield func(finding.Finding, error) bool) {
+		n := 0
 		for f, err := range each {
 			if err == nil && !keep(&f) {
 				continue
@@ -125,15 +136,17 @@ func (a *App) listFindings(each report.Findings, keep func(*finding.Finding) boo
 			}
 		}
 	}
+}
+
+func (a *App) listFindings(each report.Findings) error {
 	if a.json {
-		return report.Lines(a.Out, some)
+		return report.Lines(a.Out, each)
 	}
 	st := a.outStyle()
 	w := bufio.NewWriter(a.Out)
-	for f, err := range some {
+	for f, err := range each {
 		if err != nil {
-			w.Flush()
-			return err
+			return errors.Join(w.Flush(), err)
 		}
 		if a.quiet {
 			continue
@@ -141,6 +154,18 @@ func (a *App) listFindings(each report.Findings, keep func(*finding.Finding) boo
 		w.WriteString(st.Severity(f.Severity, string(f.Severity)) + "  " + report.Clean(f.Class) + "\n")
 		report.Block(w, &f, st)
 		w.WriteString("\n")
+	}
+	return w.Flush()
+}
+
+// listBaseline prints the lines by which a later check accepts the findings.
+func (a *App) listBaseline(each report.Findings) error {
+	w := bufio.NewWriter(a.Out)
+	for f, err := range each {
+		if err != nil {
+			return errors.Join(w.Flush(), err)
+		}
+		w.WriteString(check.BaselineLine(&f) + "\n")
 	}
 	return w.Flush()
 }
