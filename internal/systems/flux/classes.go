@@ -44,6 +44,9 @@ var (
 	actRollback = finding.ActionDoc{Action: finding.Rollback,
 		Does:  "makes the newest checkpoint whose whole tree is good the current one; the finding shows how much time that costs",
 		Loses: "everything that was written after that checkpoint, jobs included"}
+	actRecreate = finding.ActionDoc{Action: finding.Recreate,
+		Does:  "makes a new, almost empty root that holds the drained nodes and a job id above all that were seen, from whatever evidence is left",
+		Loses: "every key"}
 	actIgnore = finding.ActionDoc{Action: finding.Ignore, Does: "leaves it as it is", Loses: ""}
 	actRepair = finding.ActionDoc{Action: finding.Rewrite,
 		Does: "writes the record again as it must be; the content hash or the other rows prove that nothing is guessed", Loses: ""}
@@ -51,8 +54,8 @@ var (
 		Does:  "writes a new database beside the old one from every readable row and swaps it in; the old file is kept",
 		Loses: "rows on unreadable pages; they are listed as findings of their own where a key needs them"}
 	actDiscardRow = finding.ActionDoc{Action: finding.Discard, Does: "removes the row", Loses: "the row; nothing that Flux can use"}
-	keyActions    = []finding.ActionDoc{actQuarantine, actRestore, actUnlink, actRollback, actIgnore}
-	healActions   = []finding.ActionDoc{actQuarantine, actRestore, actUnlink, actRollback, actRepair, actIgnore}
+	keyActions    = []finding.ActionDoc{actQuarantine, actRestore, actUnlink, actRollback, actRecreate, actIgnore}
+	healActions   = []finding.ActionDoc{actQuarantine, actRestore, actUnlink, actRollback, actRepair, actRecreate, actIgnore}
 	fileActions   = []finding.ActionDoc{actRebuild, actIgnore}
 )
 
@@ -69,7 +72,7 @@ var Classes = finding.Classes{
 	{ID: DanglingRoot, Title: "root directory of the checkpoint is not in the store", Severity: finding.Error, Shape: finding.Dangling,
 		Explain: "The checkpoint that Flux would start from names a root that the objects table does not have. Nothing of that checkpoint can be reached. " +
 			"Earlier checkpoints and unreferenced roots are the way back.",
-		Actions: []finding.ActionDoc{actRollback, actIgnore}, DependsOn: []string{BadPage, TruncatedFile, LiveCopy}},
+		Actions: []finding.ActionDoc{actRollback, actRecreate, actIgnore}, DependsOn: []string{BadPage, TruncatedFile, LiveCopy}},
 	{ID: HashMismatch, Title: "content does not hash to its name", Severity: finding.Error, Shape: finding.Mismatch,
 		Explain: "The row is there and can be decoded, but its content has another hash than its key. Flux never compares them: it would hand out the wrong " +
 			"content. If one changed bit explains the difference, the right content is known and the row can be written again (rewrite).",
@@ -113,7 +116,7 @@ var Classes = finding.Classes{
 			"Roots of earlier commits are usually still among the unreferenced blobs.",
 		Actions: []finding.ActionDoc{
 			{Action: finding.Restore, Does: "adds a checkpoint for the newest root directory found among the blobs", Loses: "what was written after that root"},
-			actIgnore}},
+			actRecreate, actIgnore}},
 	{ID: LegacyCheckpoint, Title: "legacy checkpoint that new versions of Flux refuse", Severity: finding.Error, Shape: finding.Mismatch,
 		Explain: "The table checkpt (before 0.77) holds a value that is not JSON (version 0: a bare blobref). Newer versions migrate the table when they open the store and refuse this form.",
 		Actions: []finding.ActionDoc{actRepair, actDiscardRow, actIgnore}},

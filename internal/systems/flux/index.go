@@ -137,6 +137,9 @@ func compareEntries(a, b entry) int {
 
 // find returns the global number of the best row for ref, or -1. The index must be sealed.
 func (x *index) find(hash []byte) int {
+	if len(hash) < 20 {
+		return -1 // the zero reference
+	}
 	shard, fp := printOf(hash)
 	s := x.shards[shard]
 	if len(s) == 0 {

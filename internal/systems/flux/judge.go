@@ -82,8 +82,11 @@ func judgeKey(c *keyClaims) finding.Finding {
 
 // offerForKey removes actions that have nothing to work with and moves the one that loses nothing to the front.
 func offerForKey(f *finding.Finding, c *keyClaims) {
-	if c.Older == nil && f.Class != NoCheckpoint {
+	if c.Older == nil {
 		drop(f, finding.Restore)
+	}
+	if c.Entry != "root" {
+		drop(f, finding.Recreate)
 	}
 	switch {
 	case f.Class == HashStorageClass:

@@ -130,8 +130,8 @@ func (r *reporter) rootFinding(root chosenRoot, fault rootFault, back *chosenRoo
 	f.Actions = []finding.Action{finding.Rollback, finding.Ignore}
 	f.Suggested = finding.Rollback
 	if back == nil {
-		f.Actions, f.Suggested = []finding.Action{finding.Ignore}, finding.Ignore
-		f.Why = "no other root is in the store: fettle flux recover makes a state directory that Flux starts from"
+		f.Actions, f.Suggested = []finding.Action{finding.Recreate, finding.Ignore}, finding.Recreate
+		f.Why = "no other root is in the store; fettle flux recover looks for a dump first"
 		return f
 	}
 	f.Evidence = append(f.Evidence, finding.Evidence{Witness: back.label(), Says: "has a root that can be read" + r.u.howOld(*back)})
@@ -204,7 +204,7 @@ func (r *reporter) noCheckpoint() error {
 	}
 	if len(u.roots) == 0 {
 		drop(&f, finding.Restore)
-		f.Why = "no root directory is in the store: fettle flux recover makes a state directory that Flux starts from"
+		f.Why = "no root directory is in the store; fettle flux recover looks for a dump first"
 		f.Evidence = append(f.Evidence, finding.Evidence{Witness: "objects", Says: "no blob looks like a root directory"})
 	} else {
 		o := u.roots[0].orphan

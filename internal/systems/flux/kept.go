@@ -63,6 +63,17 @@ func (w *writer) keptPath(k keptFile, besides string) string {
 	return filepath.Join(w.work, "kept-"+k.SHA256)
 }
 
+// markBuilt remembers that a database was built by this run. Once it has been taken out of its place again by an undo it is
+// not kept: an apply after that builds it anew.
+func (w *writer) markBuilt(k keptFile) error {
+	return os.WriteFile(filepath.Join(w.work, "built-"+k.SHA256), nil, 0o600)
+}
+
+func (w *writer) isBuilt(k keptFile) bool {
+	_, err := os.Stat(filepath.Join(w.work, "built-"+k.SHA256))
+	return err == nil
+}
+
 // keepPresent makes sure that the content that is about to leave path can be brought back. before is what the journal
 // says is there; when something else is there (an earlier attempt got further), there is nothing to keep.
 func (w *writer) keepPresent(path string, before store.Bytes) error {
@@ -74,7 +85,7 @@ func (w *writer) keepPresent(path string, before store.Bytes) error {
 		return err
 	}
 	to := w.keptPath(k, path)
-	if _, err := os.Stat(to); err == nil {
+	if _, err := os.Stat(to); err == nil || w.isBuilt(k) {
 		return nil
 	}
 	have, err := describe(path)
@@ -99,15 +110,20 @@ func (w *writer) bring(k keptFile, path string) error {
 		return nil
 	}
 	from := w.keptPath(k, path)
+	if path == w.u.path {
+		// Beside the store the kept file itself moves into place: keepPresent gives the content a second name again
+		// before it leaves, unless it is one that can be built anew.
+		if err := os.Rename(from, path); err != nil {
+			return err
+		}
+		return syncDir(filepath.Dir(path))
+	}
 	tmp := path + ".fettle-new"
 	if err := os.Remove(tmp); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	// The kept name stays: an undo, or another apply after it, needs the content again.
-	if path != w.u.path || os.Link(from, tmp) != nil {
-		if err := copyFile(from, tmp); err != nil {
-			return err
-		}
+	if err := copyFile(from, tmp); err != nil {
+		return err
 	}
 	if err := os.Rename(tmp, path); err != nil {
 		return err

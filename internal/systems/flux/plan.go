@@ -240,6 +240,7 @@ func (p *planner) orphanRow(d *store.Decision) error {
 		return nil
 	}
 	before := rowOf(row, rowID)
+	p.rebuild = p.rebuild || row.Why == shortRow
 	if d.Action == finding.Rewrite {
 		if content, how, ok := mend(row); ok {
 			p.mendRow(ref, before, content)
@@ -365,6 +366,7 @@ func (p *planner) removeBadRow(ref treeobj.Ref) {
 	if !ok || row.Status == statusGood {
 		return
 	}
+	p.rebuild = p.rebuild || row.Why == shortRow // SQLite itself can neither read nor delete such a row
 	p.change(store.Change{Target: targetDB, Addr: fmt.Sprintf("%s%d", addrRowID, rowID), Before: rowOf(row, rowID).bytes(), Note: ref.String() + ", content is wrong"})
 }
 
@@ -386,7 +388,9 @@ func (p *planner) chooseRollback() error {
 
 // proposal puts everything into steps.
 func (p *planner) proposal() (*store.Proposal, error) {
-	out := &store.Proposal{Loss: store.Loss{Dropped: int64(len(p.dropped)), Total: p.u.reach.counts.Keys, Unit: "keys"}, Notes: p.notes}
+	// Lost directories are not among the keys that the walk counted.
+	total := max(p.u.reach.counts.Keys+p.u.reach.counts.Dirs, int64(len(p.dropped)))
+	out := &store.Proposal{Loss: store.Loss{Dropped: int64(len(p.dropped)), Total: total, Unit: "keys"}, Notes: p.notes}
 	if p.recreate {
 		out.Loss.Dropped, out.Loss.Total = p.u.counts.Rows, p.u.counts.Rows
 		out.Loss.Unit = "blobs"

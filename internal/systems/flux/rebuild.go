@@ -57,6 +57,9 @@ func (w *writer) lowerRebuild(ctx context.Context, u *unit, step store.Step) ([]
 	if err != nil {
 		return nil, err
 	}
+	if err := w.markBuilt(k); err != nil {
+		return nil, err
+	}
 	if err := os.Rename(build, w.keptPath(k, w.u.path)); err != nil {
 		return nil, err
 	}

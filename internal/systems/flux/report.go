@@ -101,7 +101,7 @@ func lastDot(s string) int {
 
 // tree names every damaged key below the chosen roots.
 func (r *reporter) tree(ctx context.Context) error {
-	if r.u.reach.good() {
+	if r.u.reach.good() && r.u.reach.counts.Suspect == 0 {
 		return nil
 	}
 	r.taint = newTaint(r.u)
@@ -206,7 +206,7 @@ func (r *reporter) directory(root chosenRoot, n int, dirPath string) ([]listItem
 	t := r.v.scan.ParseDir(row.Content)
 	base := keyClaims{Dir: ref, DirPath: dirPath, Root: root}
 	var items []listItem
-	var logBad = r.jobLogBad(t)
+	logBad := dirPath != "" && jobDir(dirPath) == dirPath && r.jobLogBad(t)
 	for i := range t.Entries {
 		e := &t.Entries[i]
 		c := base

@@ -83,6 +83,9 @@ func (d *rowDecoder) content(size, object sqlitefile.Value, out *blobRow) {
 	bad := func(format string, args ...any) {
 		out.Status, out.Why = statusUndecodable, fmt.Sprintf(format, args...)
 	}
+	if size.Kind == sqlitefile.Int {
+		out.Size = size.I
+	}
 	switch object.Kind {
 	case sqlitefile.Blob, sqlitefile.Text:
 		out.Stored = object.B
@@ -97,7 +100,6 @@ func (d *rowDecoder) content(size, object sqlitefile.Value, out *blobRow) {
 		bad("size is not a number")
 		return
 	}
-	out.Size = size.I
 	switch {
 	case size.I == -1:
 		out.Content = object.B

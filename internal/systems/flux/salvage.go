@@ -117,12 +117,12 @@ func (p *planner) special(d *store.Decision, k editKey, raw []byte) error {
 
 // recomputeState writes checkpoint.resource and checkpoint.job-manager anew where they, or what they stand in for, were damaged.
 func (p *planner) recomputeState() error {
-	if p.fixedKeys[keyResourceState] || p.fixedKeys[keyResourceLog] {
+	if p.fixedKeys[keyResourceState] || p.fixedKeys[keyResourceLog] || p.dropped["checkpoint"] || p.dropped["resource"] {
 		if err := p.recomputeDrains(); err != nil {
 			return err
 		}
 	}
-	if p.fixedKeys[keyJobManager] || p.jobsGone() {
+	if p.fixedKeys[keyJobManager] || p.dropped["checkpoint"] || p.jobsGone() {
 		return p.recomputeJobManager()
 	}
 	return nil
@@ -218,15 +218,16 @@ func (p *planner) recomputeJobManager() error {
 	return p.setValue(keyJobManager, c.Encode())
 }
 
-// setValue writes a whole value to a key of the tree, if its directory is there.
+// setValue writes a whole value to a key of the tree, in a new directory if its own is lost.
 func (p *planner) setValue(key string, value []byte) error {
+	p.newRoot = true
 	k, _, ok := p.w.locate(p.root, key)
-	if !ok {
-		p.notes = append(p.notes, key+" cannot be written: its directory is lost")
+	if ok {
+		p.w.set(k, edit{raw: p.valueOf(value)})
 		return nil
 	}
-	p.w.set(k, edit{raw: p.valueOf(value)})
-	p.newRoot = true
+	// Its directory is lost and unlinked by now: the key comes back in a new one.
+	p.add.at(treeobj.SplitKey(key)).leaf = p.valueOf(value)
 	return nil
 }
 

@@ -20,6 +20,7 @@ type walkCounts struct {
 	Refs    int64 `json:"refs"`    // blobrefs looked up
 	Jobs    int64 `json:"jobs"`    // directories that hold an eventlog and a jobspec or J
 	Damaged int64 `json:"damaged"` // entries that something is wrong with, each directory counted once
+	Suspect int64 `json:"suspect"` // job directories whose eventlog is in an order that cannot be; harmless in lost+found
 }
 
 func (c *walkCounts) merge(o walkCounts) {
@@ -28,6 +29,7 @@ func (c *walkCounts) merge(o walkCounts) {
 	c.Refs += o.Refs
 	c.Jobs += o.Jobs
 	c.Damaged += o.Damaged
+	c.Suspect += o.Suspect
 }
 
 // reach is what a walk leaves behind: bitmaps over the entries of the index.
@@ -243,7 +245,8 @@ func (v *dirVisitor) visit(n int, out *batchResult) error {
 	if log && spec {
 		out.counts.Jobs++
 		if v.logOutOfOrder(tree) {
-			damaged++
+			out.counts.Suspect++
+			out.hurt = append(out.hurt, uint32(n))
 		}
 	}
 	if damaged > 0 {
