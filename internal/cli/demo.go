@@ -54,7 +54,7 @@ func (a *App) demo(ctx context.Context, dir string) (err error) {
 		return err
 	}
 	next := []string{a.commandLine("check", path), a.commandLine("explain", "last#1"), a.commandLine("plan", "last"),
-		a.commandLine("apply", "--yes", "--max-loss", "100%", "last"), a.commandLine("undo", "last~1"), "rm -r " + shellName(dir)}
+		a.commandLine("apply", "last"), "rm -r " + shellName(dir)}
 	if a.json {
 		return a.line(struct {
 			Type  string   `json:"type"`
@@ -68,5 +68,6 @@ func (a *App) demo(ctx context.Context, dir string) (err error) {
 	for _, n := range next {
 		a.print("  %s", n)
 	}
+	a.print("fettle apply ends with the command that takes the repair back.")
 	return nil
 }

@@ -19,6 +19,8 @@ type Recipe struct {
 type Kit struct {
 	System  store.System
 	Recipes []Recipe
+	// Mixed are cases with injuries of several classes, or many, at once.
+	Mixed []Case
 	// Make writes a healthy store to path, small enough to be checked and repaired in seconds, the same for the same seed.
 	Make func(ctx context.Context, path string, seed uint64) error
 	// Damage injures the store at path.

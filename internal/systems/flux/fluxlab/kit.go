@@ -3,6 +3,7 @@ package fluxlab
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"slices"
 
 	"fettle/internal/finding"
@@ -10,13 +11,29 @@ import (
 	"fettle/internal/store"
 )
 
-// Kit is what Flux contributes to the lab. sys is package flux's System, handed in so that nothing here imports it.
-func Kit(sys store.System) *lab.Kit {
-	return &lab.Kit{System: sys, Recipes: Recipes(), Damage: Damage, Observe: Observe, Files: Files,
+// Kit is what Flux contributes to the lab, with stores of so many jobs. sys is package flux's System, handed in so that
+// nothing here imports it.
+func Kit(sys store.System, jobs int) *lab.Kit {
+	k := &lab.Kit{System: sys, Recipes: Recipes(), Damage: Damage, Observe: Observe, Files: Files,
 		Make: func(ctx context.Context, path string, seed uint64) error {
-			_, err := Make(ctx, path, Options{Seed: seed, Jobs: 120})
+			_, err := Make(ctx, path, Options{Seed: seed, Jobs: jobs})
 			return err
 		}}
+	var all []lab.Injury
+	for _, r := range recipes() {
+		if r.stage < pageStage && r.Class != legacyCheckpoint && r.Class != noCheckpoint && r.Class != danglingRoot && r.Class != rootIsValue {
+			all = append(all, lab.Injury{Class: r.Class, Count: 2})
+		}
+	}
+	k.Mixed = []lab.Case{
+		{Name: "all-rows-at-once", Injuries: all},
+		{Name: "rows-and-pages", Injuries: append(all[:len(all):len(all)], lab.Injury{Class: badPage, Count: 2}, lab.Injury{Class: badIndex, Count: 2})},
+		{Name: "root-and-values", Injuries: []lab.Injury{{Class: danglingRoot}, {Class: danglingValref, Count: 5}, {Class: danglingDirref, Count: 2}}},
+	}
+	for _, percent := range []float64{1, 10, 50} {
+		k.Mixed = append(k.Mixed, lab.Case{Name: fmt.Sprintf("random-rows-%g%%", percent), Injuries: []lab.Injury{{Class: randomRows, Percent: percent}}})
+	}
+	return k
 }
 
 // Files are the files of a content store.

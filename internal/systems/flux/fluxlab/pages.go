@@ -33,6 +33,7 @@ type pageMap struct {
 	interior []uint32 // of the table, the root first
 	index    []uint32 // leaf pages of the index
 	inner    []uint32 // interior pages of the index, the root first
+	parent   map[uint32]uint32
 }
 
 // mapPages reads a healthy database file; it relies on everything being where it should be.
@@ -54,7 +55,7 @@ func mapPages(ctx context.Context, path string) (*pageMap, error) {
 	if _, err := f.ReadAt(head[:], 0); err != nil {
 		return nil, fmt.Errorf("map pages of %s: %w", path, err)
 	}
-	m := &pageMap{size: int(binary.BigEndian.Uint16(head[16:]))}
+	m := &pageMap{parent: map[uint32]uint32{}, size: int(binary.BigEndian.Uint16(head[16:]))}
 	if m.size == 1 {
 		m.size = 65536
 	}
@@ -73,6 +74,9 @@ func mapPages(ctx context.Context, path string) (*pageMap, error) {
 		children, err := m.page(f, n, buf)
 		if err != nil {
 			return nil, err
+		}
+		for _, c := range children {
+			m.parent[c] = n
 		}
 		stack = append(stack, children...)
 	}

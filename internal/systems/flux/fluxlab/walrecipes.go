@@ -178,8 +178,8 @@ func (p *patient) corruptWAL(d *lab.Done) error {
 	})
 }
 
-// tear makes the file what copying it slowly while it is being written leaves: the first pages as they were at the start,
-// the last ones as they were at the end, and no -wal.
+// tear makes the file what archiving it slowly while it is being written leaves: the header as it was at the start, later
+// pages as they were at later moments, cut to the length it had at the start, and no -wal.
 func (p *patient) tear(d *lab.Done) error {
 	m, err := p.maps()
 	if err != nil {
@@ -190,8 +190,7 @@ func (p *patient) tear(d *lab.Done) error {
 	if err != nil {
 		return err
 	}
-	final := commits[moments-1].count
-	d.Add("pages of %d moments mixed, %d pages grown to %d", moments+1, m.pages, final)
+	d.Add("pages of %d moments mixed, %d of %d pages", moments+1, m.pages, commits[moments-1].count)
 	p.all = true
 	p.must(liveCopy, subjectDB, "torn")
 	for _, r := range recipes() {
@@ -205,8 +204,8 @@ func (p *patient) tear(d *lab.Done) error {
 		if err != nil {
 			return err
 		}
-		for n := uint32(1); n <= final && err == nil; n++ {
-			moment := int(uint64(n) * (moments + 1) / uint64(final+1)) // 0: before the first commit
+		for n := uint32(2); n <= uint32(m.pages) && err == nil; n++ {
+			moment := 1 + int(uint64(n)*moments/uint64(m.pages+1)) // 0 would be before the first commit
 			for i := moment - 1; i >= 0 && err == nil; i-- {
 				if page, ok := commits[i].pages[n]; ok {
 					_, err = f.WriteAt(page, int64(n-1)*int64(m.size))
