@@ -157,5 +157,8 @@ func (v *view) cmdUse(ctx context.Context, c store.BrowseCall) error {
 	}
 	v.setRoot(found[0])
 	fmt.Fprintf(c.Err, "now showing the tree of %s, %s\n", v.root.label(), v.root.ref)
+	for _, n := range v.notes {
+		fmt.Fprintln(c.Err, n)
+	}
 	return nil
 }

@@ -165,13 +165,16 @@ func (d *dumper) key(ctx context.Context, n store.Node) error {
 func (d *dumper) measure(ctx context.Context, n store.Node, o object) (int64, io.Reader, error) {
 	var whole bytes.Buffer
 	c := &counter{keep: &whole, limit: maxDumpWhole}
+	if o.typ == treeobj.TypeVal {
+		c.limit = fluxdump.MaxValue // in memory anyway, as part of its directory
+	}
 	if err := d.v.Read(ctx, n, -1, c); err != nil {
 		return 0, nil, err
 	}
 	if c.n > fluxdump.MaxValue {
 		return 0, nil, fmt.Errorf("%d bytes are more than flux restore can take", c.n)
 	}
-	if c.n <= maxDumpWhole {
+	if c.n <= c.limit {
 		return c.n, &whole, nil
 	}
 	return c.n, &blobStream{v: d.v, refs: d.v.scan.Parse(o.raw).Root.AppendRefs(nil)}, nil

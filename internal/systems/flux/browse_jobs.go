@@ -50,14 +50,15 @@ func (v *view) eachJob(ctx context.Context, fn func(id fluid.ID, dir store.Node)
 				continue
 			}
 			k, ok := fluid.FromPath(n.Path)
-			switch {
-			case !ok:
-			case k.Complete:
+			if !ok {
+				continue
+			}
+			if k.Complete {
 				err = fn(k.ID, n)
-			default:
+			} else {
 				err = below(n)
 			}
-			if err != nil && (!ok || k.Complete || ctx.Err() != nil) {
+			if err != nil {
 				return err
 			}
 		}
