@@ -105,14 +105,14 @@ func (s *Shell) several(errs []error, n int) error {
 		return nil
 	case len(errs) == 1:
 		if n > 1 && !errors.Is(errs[0], store.ErrPartial) {
-			return fmt.Errorf("%w: %w", errs[0], store.ErrPartial)
+			return store.Partial("%w", errs[0])
 		}
 		return errs[0]
 	}
 	for _, e := range errs {
 		s.remark("%v", e)
 	}
-	return fmt.Errorf("%d of %d: %w", len(errs), n, store.ErrPartial)
+	return store.Partial("%d of %d could not be read completely", len(errs), n)
 }
 
 func cat(ctx context.Context, s *Shell, args []string) error {
@@ -201,8 +201,8 @@ func pwd(_ context.Context, s *Shell, _ []string) error {
 }
 
 // pathHelp is what help paths says; %s is the separator.
-const pathHelp = `Names of a path are separated by "%[1]s". A path begins at the current directory, or at the root if it begins with "/".
-"." is the current directory, ".." the one above it, "/" the root.
+const pathHelp = `Names of a path are separated by "%[1]s". A path begins at the current directory, or at the root if it begins
+with "/" or if it leads nowhere from the current directory. "." is the current directory, ".." the one above it, "/" the root.
 * ? and [a-z] stand for names in every command that takes paths: ls 'job%[1]s0000%[1]s*'. An existing name is always itself.
 Words with spaces go in quotes: 'as they are', or "with escapes\n" as in Go. Options end at "--".
 Listings mark directories with "%[1]s" at the end, links with "->", and whatever is wrong with a node behind "!".`

@@ -4,27 +4,53 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"strconv"
 	"strings"
 
 	"fettle/internal/store"
 )
 
-// Limits that end walks through trees that contain themselves or the same directory over and over. Within them the time is linear in
-// what is shown.
+// Limits that end walks through trees that contain themselves, or the same directory over and over. Trees that merely have many equal
+// directories stay below them: each of those lies in another directory.
 const (
-	maxDepth  = 1000 // levels below the start
-	maxVisits = 64   // how often the same directory is entered
+	maxDepth   = 1000    // levels below the start
+	maxRepeats = 1 << 16 // directories entered that were entered before, plus repeatShare for each different one
+	// repeatShare makes the limit grow with the tree, so that the time is linear in the number of different directories.
+	repeatShare = 8
 )
 
 // walk visits the nodes below a directory in order.
 type walk struct {
 	s      *Shell
 	levels int // how many levels to enter; maxDepth for all
-	visits map[string]int
-	bad    int // directories that could not be read
-	cut    int // directories not entered because of the limits
+	seed   maphash.Seed
+	seen   map[uint64]struct{} // hashes of identities; two that collide only count as a repeat
+	again  int                 // directories entered that had been entered before
+	bad    int                 // directories that could not be read
+	cut    int                 // directories not entered because of the limits
 	visit  func(n store.Node, depth int) error
+}
+
+func newWalk(s *Shell, levels int) *walk {
+	return &walk{s: s, levels: levels, seed: maphash.MakeSeed(), seen: map[uint64]struct{}{}}
+}
+
+// enter tells whether a directory may be entered, and counts it.
+func (w *walk) enter(n store.Node, depth int) bool {
+	if depth >= maxDepth {
+		return false
+	}
+	if n.Identity == "" {
+		return true
+	}
+	id := maphash.String(w.seed, n.Identity)
+	if _, ok := w.seen[id]; ok {
+		w.again++
+		return w.again <= maxRepeats+repeatShare*len(w.seen)
+	}
+	w.seen[id] = struct{}{}
+	return true
 }
 
 // below visits everything below d; depth counts from 1.
@@ -46,12 +72,9 @@ func (w *walk) below(ctx context.Context, d store.Node, depth int) error {
 		if !n.Dir || depth >= w.levels {
 			continue
 		}
-		if depth >= maxDepth || n.Identity != "" && w.visits[n.Identity] >= maxVisits {
+		if !w.enter(n, depth) {
 			w.cut++
 			continue
-		}
-		if n.Identity != "" {
-			w.visits[n.Identity]++
 		}
 		if err := w.below(ctx, n, depth+1); err != nil {
 			return err
@@ -63,13 +86,13 @@ func (w *walk) below(ctx context.Context, d store.Node, depth int) error {
 // end says what the walk did not see.
 func (w *walk) end() error {
 	if w.cut > 0 {
-		w.s.remark("%d directories were not entered: they were entered %d times already, or lie more than %d levels deep", w.cut, maxVisits, maxDepth)
+		w.s.remark("%d directories were not entered: the same ones were shown before, or they lie more than %d levels deep", w.cut, maxDepth)
 	}
 	switch {
 	case w.bad > 0:
-		return fmt.Errorf("%d directories: %w", w.bad, store.ErrPartial)
+		return store.Partial("%d directories could not be read", w.bad)
 	case w.cut > 0:
-		return fmt.Errorf("%d directories were left out: %w", w.cut, store.ErrPartial)
+		return store.Partial("%d directories were left out", w.cut)
 	}
 	return nil
 }
@@ -92,7 +115,7 @@ func tree(ctx context.Context, s *Shell, args []string) error {
 	if err != nil {
 		return err
 	}
-	w := &walk{s: s, levels: levels, visits: map[string]int{}}
+	w := newWalk(s, levels)
 	w.visit = func(n store.Node, depth int) error {
 		s.print("%s%s", strings.Repeat("  ", min(depth, 60)), s.line(n, s.name(n), false))
 		return nil
@@ -123,7 +146,7 @@ func find(ctx context.Context, s *Shell, args []string) error {
 	if err != nil {
 		return err
 	}
-	w := &walk{s: s, levels: maxDepth + 1, visits: map[string]int{}}
+	w := newWalk(s, maxDepth+1)
 	w.visit = func(n store.Node, _ int) error {
 		if fits(n) {
 			name := s.show(n.Path)

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 )
 
@@ -23,6 +24,16 @@ type BrowseEnv struct {
 
 // ErrPartial is wrapped by errors of Read and of commands that gave what there is and could not give the rest.
 var ErrPartial = errors.New("part of it cannot be read")
+
+// Partial makes an error that wraps ErrPartial and says only what the text says.
+func Partial(format string, args ...any) error {
+	return &partial{fmt.Errorf(format, args...)}
+}
+
+type partial struct{ err error }
+
+func (p *partial) Error() string   { return p.err.Error() }
+func (p *partial) Unwrap() []error { return []error{p.err, ErrPartial} }
 
 // Node is one node of the tree.
 type Node struct {

@@ -66,8 +66,8 @@ func (u *unit) Browse(ctx context.Context, env store.BrowseEnv) (store.View, err
 func (v *view) setRoot(r chosenRoot) {
 	v.root, v.k, v.notes = r, newKVS(v.u, r.ref), nil
 	note := func(format string, args ...any) { v.notes = append(v.notes, fmt.Sprintf(format, args...)) }
-	if n := len(v.u.problems); n > 0 {
-		note("the database file is damaged (%d problems); %d blobs could be read", n, v.u.counts.Rows)
+	if n := len(v.u.problems) + len(v.u.faults); n > 0 {
+		note("the database file is damaged in %d places; %d rows of blobs could be read", n, v.u.counts.Rows)
 	}
 	switch {
 	case r.ref.IsZero():
@@ -293,9 +293,9 @@ func (v *view) List(ctx context.Context, dir store.Node, sizes bool) ([]store.No
 		}
 	}
 	if t.Broken {
-		err = fmt.Errorf("the directory is broken, these are the entries before the fault: %w: %w", t.Err(-1), store.ErrPartial)
+		err = store.Partial("the directory is broken, these are the entries before the fault: %w", t.Err(-1))
 	} else if t.BadOmitted > 0 {
-		err = fmt.Errorf("%d malformed entries are left out: %w", t.BadOmitted, store.ErrPartial)
+		err = store.Partial("%d malformed entries are left out", t.BadOmitted)
 	}
 	out := make([]store.Node, len(objects))
 	for i, o := range objects {
@@ -370,10 +370,10 @@ func (v *view) readBlobs(ctx context.Context, refs []treeobj.Ref, rule treeobj.R
 		}
 	}
 	if len(bad) > 0 {
-		return fmt.Errorf("%s: %w", firstTexts(bad, 5), store.ErrPartial)
+		return store.Partial("%s", firstTexts(bad, 5))
 	}
 	if rule != treeobj.RuleNone {
-		return fmt.Errorf("the entry is malformed (%s): %w", rule, store.ErrPartial)
+		return store.Partial("the entry is malformed (%s)", rule)
 	}
 	return nil
 }

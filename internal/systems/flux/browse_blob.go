@@ -129,7 +129,7 @@ func (v *view) blobDump(c store.BrowseCall, args []string) error {
 		return err
 	}
 	if says := rowTrouble(row, true); says != "" {
-		return fmt.Errorf("%s: %s: %w", ref, says, store.ErrPartial)
+		return store.Partial("%s: %s", ref, says)
 	}
 	return nil
 }

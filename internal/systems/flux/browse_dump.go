@@ -16,10 +16,10 @@ import (
 
 // Limits of a dump: trees that contain themselves, or the same directory over and over, end.
 const (
-	maxDumpDepth  = 1000
-	maxDumpVisits = 1000    // how often the same directory is entered
-	maxDumpWhole  = 8 << 20 // values up to this size in bytes are read once, larger ones twice
-	maxDumpNamed  = 20      // how many keys that were left out are named
+	maxDumpDepth = 1000
+	maxDumpAgain = 1 << 20 // directories entered that were entered before, plus eight for each different one
+	maxDumpWhole = 8 << 20 // values up to this size in bytes are read once, larger ones twice
+	maxDumpNamed = 20      // how many keys that were left out are named
 )
 
 // dumper writes one tree to an archive.
@@ -27,8 +27,10 @@ type dumper struct {
 	v      *view
 	w      *fluxdump.Writer
 	remark io.Writer
-	visits map[string]int
-	left   int // keys and directories that are not in the archive
+	seen   bitmap // of directory objects, by their number in the index
+	dirs   int    // different ones
+	again  int    // entered before
+	left   int    // keys and directories that are not in the archive
 }
 
 // cmdDump writes everything readable below the root. An archive without any key is not left behind.
@@ -66,7 +68,7 @@ func (v *view) cmdDump(ctx context.Context, c store.BrowseCall) (err error) {
 	if err != nil {
 		return err
 	}
-	d := &dumper{v: v, w: w, remark: c.Err, visits: map[string]int{}}
+	d := &dumper{v: v, w: w, remark: c.Err, seen: newBitmap(v.u.idx.n)}
 	if err := d.dir(ctx, root, 0); err != nil {
 		return err
 	}
@@ -78,7 +80,7 @@ func (v *view) cmdDump(ctx context.Context, c store.BrowseCall) (err error) {
 	}
 	fmt.Fprintf(c.Err, "%d keys in %s, %d left out\n", w.Keys(), name, d.left)
 	if d.left > 0 {
-		return fmt.Errorf("%d keys or directories are not in %s: %w", d.left, name, store.ErrPartial)
+		return store.Partial("%d keys or directories are not in %s", d.left, name)
 	}
 	return nil
 }
@@ -94,12 +96,30 @@ func (d *dumper) skip(path []string, err error) {
 	}
 }
 
+// enter counts a directory and tells whether it may be written. Equal directories are normal, each in a directory of its own; what is
+// refused is a tree with many more paths than objects.
+func (d *dumper) enter(n store.Node) bool {
+	ref := d.v.scan.Parse(n.Handle.(object).raw).Root.Ref
+	if !n.Dir || ref.IsZero() {
+		return true
+	}
+	at := d.v.u.idx.find(ref.Sum())
+	switch {
+	case at < 0: // lost; told by whoever lists it
+	case !d.seen.has(at):
+		d.seen.set(at)
+		d.dirs++
+	default:
+		d.again++
+		return d.again <= maxDumpAgain+8*d.dirs
+	}
+	return true
+}
+
 func (d *dumper) dir(ctx context.Context, n store.Node, depth int) error {
-	if n.Identity != "" {
-		if d.visits[n.Identity]++; d.visits[n.Identity] > maxDumpVisits {
-			d.skip(n.Path, fmt.Errorf("this directory was written %d times already", maxDumpVisits))
-			return nil
-		}
+	if !d.enter(n) {
+		d.skip(n.Path, fmt.Errorf("the same directory was written before, and there are too many like it"))
+		return nil
 	}
 	if depth > maxDumpDepth {
 		d.skip(n.Path, fmt.Errorf("more than %d levels deep", maxDumpDepth))

@@ -210,7 +210,11 @@ func nodesOf(r []byte) string {
 	return text
 }
 
-const jobLine = "%-14s %-9s %-10s %-20s %-20s %-16s %s\n"
+// jobText is one line of the list of jobs.
+func jobText(id, state, uid, when, name, nodes, missing string) []byte {
+	line := fmt.Sprintf("%-14s %-9s %-10s %-20s %-20s %-16s %s", id, state, uid, when, name, nodes, missing)
+	return []byte(strings.TrimRight(line, " ") + "\n")
+}
 
 // cmdJobs lists jobs as flux jobs would.
 func (v *view) cmdJobs(ctx context.Context, c store.BrowseCall) error {
@@ -225,11 +229,13 @@ func (v *view) cmdJobs(ctx context.Context, c store.BrowseCall) error {
 			return err
 		}
 		if shown == 0 {
-			fmt.Fprintf(c.Out, jobLine, "JOBID", "STATE", "UID", "SUBMITTED", "NAME", "NODES", "CANNOT BE READ")
+			if _, err := c.Out.Write(jobText("JOBID", "STATE", "UID", "SUBMITTED", "NAME", "NODES", "CANNOT BE READ")); err != nil {
+				return err
+			}
 		}
 		shown++
 		when, _ := timeText(j.submitted, j.submitted)
-		_, err = fmt.Fprintf(c.Out, jobLine, j.id.F58(), j.state, j.uid, when, treeobj.FormatPath([]string{j.name}), j.nodes, strings.Join(j.missing, ", "))
+		_, err = c.Out.Write(jobText(j.id.F58(), j.state, j.uid, when, treeobj.FormatPath([]string{j.name}), j.nodes, strings.Join(j.missing, ", ")))
 		return err
 	}, func(dir store.Node, err error) {
 		unread++
@@ -242,7 +248,7 @@ func (v *view) cmdJobs(ctx context.Context, c store.BrowseCall) error {
 		fmt.Fprintln(c.Out, map[bool]string{true: "no jobs", false: "no active jobs (-a lists all)"}[opts['a']])
 	}
 	if unread > 0 {
-		return fmt.Errorf("%d directories of jobs: %w", unread, store.ErrPartial)
+		return store.Partial("the jobs below %d directories are unknown", unread)
 	}
 	return nil
 }

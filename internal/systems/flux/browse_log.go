@@ -54,7 +54,7 @@ func (v *view) cmdEventlog(ctx context.Context, c store.BrowseCall) error {
 		return err
 	}
 	if lost > 0 || faults > 0 {
-		return fmt.Errorf("%s: %d blobs lost or damaged, %d malformed lines: %w", showKey(n.Path), lost, faults, store.ErrPartial)
+		return store.Partial("%s: %d blobs lost or damaged, %d malformed lines", showKey(n.Path), lost, faults)
 	}
 	return nil
 }
@@ -176,6 +176,10 @@ func (v *view) survivors(ctx context.Context, o object) (entries []eventlog.Entr
 func (v *view) cmdDrained(ctx context.Context, c store.BrowseCall) error {
 	drains, notes := &eventlog.Drains{}, []string(nil)
 	say := func(format string, args ...any) { notes = append(notes, fmt.Sprintf(format, args...)) }
+	if v.root.ref.IsZero() {
+		_, err := v.Lookup(ctx, nil, false)
+		return err
+	}
 	if content, ok := v.k.value(keyResourceState); !ok {
 		say("%s cannot be read: what was drained before the first surviving event is unknown", keyResourceState)
 	} else if d, problems, err := eventlog.ParseDrains(content); err != nil {
@@ -210,7 +214,7 @@ func (v *view) cmdDrained(ctx context.Context, c store.BrowseCall) error {
 		fmt.Fprintln(c.Out, "no drained nodes")
 	}
 	if len(notes) > 0 {
-		return fmt.Errorf("%s: %w", firstTexts(notes, 5), store.ErrPartial)
+		return store.Partial("%s", firstTexts(notes, 5))
 	}
 	return nil
 }

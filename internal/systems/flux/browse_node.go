@@ -34,8 +34,8 @@ func (v *view) node(path []string, o object, sizes bool) store.Node {
 	}
 	if o.rule != treeobj.RuleNone {
 		n.Trouble = "malformed: " + o.rule.String()
-		if !o.rule.FluxRejects() {
-			n.Trouble += " (Flux does not mind)"
+		if o.rule.FluxRejects() {
+			n.Trouble += ", so that Flux cannot decode its directory"
 		}
 	}
 	return n
