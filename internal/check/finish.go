@@ -88,6 +88,9 @@ func (e *engine) settle() error {
 			}
 			outs = append(outs, runs.Outcome{Seq: seq, Result: runs.RaceResult, Stage: runs.StageCheck})
 		}
+		if u.tally.counting > 0 {
+			continue // a plan goes on from these files
+		}
 		if err := u.clearScratch(); err != nil {
 			return err
 		}

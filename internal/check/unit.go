@@ -272,17 +272,31 @@ func (u *unitRun) confirm(f *finding.Finding) (holds bool, err error) {
 	return holds, err
 }
 
-// scratchPath is the unit's own directory: readable, and different for different ids.
-func (u *unitRun) scratchPath() string {
+// ScratchDir is the directory of a run in which the passes of a unit keep their files: readable, and different for
+// different units. It outlives a check that found damage, so that a plan can go on from what the passes worked out.
+func ScratchDir(run *runs.Run, unit string) string {
 	readable := strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' {
 			return r
 		}
 		return '_'
-	}, filepath.Base(u.id()))
-	sum := sha256.Sum256([]byte(u.id()))
-	return filepath.Join(u.e.cfg.Run.File(runs.ScratchDir), fmt.Sprintf("%.40s-%x", readable, sum[:4]))
+	}, filepath.Base(unit))
+	sum := sha256.Sum256([]byte(unit))
+	return filepath.Join(run.File(runs.ScratchDir), fmt.Sprintf("%.40s-%x", readable, sum[:4]))
 }
+
+// WorkDirs gives each unit its scratch directory, made on demand, in the form that repairs want.
+func WorkDirs(run *runs.Run) func(unit string) (string, error) {
+	return func(unit string) (string, error) {
+		p := ScratchDir(run, unit)
+		if err := os.MkdirAll(p, 0o700); err != nil {
+			return "", &fault.Error{Op: "create scratch directory", Where: p, Err: err}
+		}
+		return p, nil
+	}
+}
+
+func (u *unitRun) scratchPath() string { return ScratchDir(u.e.cfg.Run, u.id()) }
 
 func (u *unitRun) scratch() (string, error) {
 	p := u.scratchPath()

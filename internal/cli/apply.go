@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"fettle/internal/check"
 	"fettle/internal/fault"
 	"fettle/internal/finding"
 	"fettle/internal/repair"
@@ -287,7 +288,7 @@ func (m *mending) carryOut(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	cfg := repair.ApplyConfig{Plan: m.plan, Units: s.units, Dir: m.run.Path(), WorkDir: repair.WorkDirs(m.run.Path()), MaxLoss: limit,
+	cfg := repair.ApplyConfig{Plan: m.plan, Units: s.units, Dir: m.run.Path(), WorkDir: check.WorkDirs(m.run), MaxLoss: limit,
 		AllowIrreversible: allowed, OnStep: m.app.step}
 	work := repair.Apply
 	if m.resume {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"fettle/internal/check"
 	"fettle/internal/fault"
 	"fettle/internal/finding"
 	"fettle/internal/repair"
@@ -102,7 +103,7 @@ func (s *session) makePlan(ctx context.Context, pol finding.Policy) (*repair.Pla
 		return nil, err
 	}
 	return repair.Make(ctx, repair.MakeConfig{Run: s.run.ID(), Store: s.run.Spec().Store, Units: s.units, Findings: todo(s.run),
-		Policy: pol, WorkDir: repair.WorkDirs(s.run.Path())})
+		Policy: pol, WorkDir: check.WorkDirs(s.run)})
 }
 
 // choices is the question to ask before a repair: the system's own when one unit has findings and can put them to a person,

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"fettle/internal/check"
 	"fettle/internal/fault"
 	"fettle/internal/repair"
 	"fettle/internal/report"
@@ -47,7 +48,7 @@ completed by calling it again, and so is a repair that was interrupted and is no
 			}
 			defer s.close()
 			res, err := repair.Undo(c.Context(), repair.UndoConfig{Units: s.units, Dir: r.Path(), Findings: seqs,
-				WorkDir: repair.WorkDirs(r.Path()), OnStep: a.step})
+				WorkDir: check.WorkDirs(r), OnStep: a.step})
 			if err != nil {
 				return err
 			}

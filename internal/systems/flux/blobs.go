@@ -9,7 +9,7 @@ import (
 )
 
 // blobWindow is how much a reader of single blobs reads at once, in bytes: a few pages, as neighbours are often wanted next.
-const blobWindow = 64 << 10
+const blobWindow = 8 << 10
 
 // blobReader reads single rows of the objects table by their place. It belongs to one goroutine.
 type blobReader struct {

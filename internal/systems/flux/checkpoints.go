@@ -320,9 +320,9 @@ func (u *unit) findRoot(all []chosenRoot, want string) ([]chosenRoot, error) {
 		"give a row id, a sequence number or a rootref; fettle shell "+u.path+" -c checkpoints lists them")
 }
 
-// goodRollback finds the newest checkpoint older than the current one whose whole tree is good. It walks the candidates
-// one after the other and ends each walk at the first damage.
-func (u *unit) goodRollback(ctx context.Context, env store.Env, skip treeobj.Ref) (*chosenRoot, error) {
+// goodRollback finds the newest checkpoint other than the current tree whose whole tree is good. It walks the candidates
+// one after the other and ends each walk at the first damage. counts are those of its tree.
+func (u *unit) goodRollback(ctx context.Context, env store.Env, skip treeobj.Ref) (root *chosenRoot, counts walkCounts, err error) {
 	const candidates = 64
 	roots := u.distinctRoots()
 	for i := range roots[:min(len(roots), candidates)] {
@@ -330,34 +330,38 @@ func (u *unit) goodRollback(ctx context.Context, env store.Env, skip treeobj.Ref
 		if c.ref == skip {
 			continue
 		}
-		ok, err := u.treeGood(ctx, env, c.ref)
-		if err != nil {
-			return nil, err
-		}
-		if ok {
-			return c, nil
+		counts, ok, err := u.survey(ctx, env, c.ref, anyDamage)
+		if err != nil || ok {
+			return c, counts, err
 		}
 	}
-	return nil, nil
+	return nil, walkCounts{}, nil
 }
+
+func anyDamage(c *walkCounts) bool { return c.Damaged > 0 }
+func lostDirs(c *walkCounts) bool  { return c.LostDir > 0 }
 
 // treeGood tells whether ref is a directory with no damage anywhere below it.
 func (u *unit) treeGood(ctx context.Context, env store.Env, ref treeobj.Ref) (bool, error) {
+	_, ok, err := u.survey(ctx, env, ref, anyDamage)
+	return ok, err
+}
+
+// survey walks the tree below ref until stop says that enough was seen; ok means that it never did.
+func (u *unit) survey(ctx context.Context, env store.Env, ref treeobj.Ref, stop func(*walkCounts) bool) (counts walkCounts, ok bool, err error) {
 	n := u.idx.find(ref.Sum())
 	if n < 0 || !u.idx.at(n).usable() {
-		return false, nil
+		return counts, false, nil
 	}
-	w := &walker{u: u, r: newReach(u.idx.n), stop: true}
+	w := &walker{u: u, r: newReach(u.idx.n), stop: stop}
 	w.push([]uint32{uint32(n)})
 	workers := 1
 	if env != nil {
 		workers = env.Workers()
 	}
-	if err := w.walk(ctx, workers); err != nil {
-		if err == errDamageMet {
-			return false, nil
-		}
-		return false, err
+	err = w.walk(ctx, workers)
+	if err == errDamageMet {
+		return w.r.counts, false, nil
 	}
-	return w.r.good(), nil
+	return w.r.counts, err == nil && !stop(&w.r.counts), err
 }

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"math/bits"
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	"fettle/internal/format/treeobj"
 )
@@ -91,23 +93,37 @@ func (x *index) add(shard int, e entry) {
 
 // seal sorts the shards, marks duplicates and numbers the entries. Of several rows for one hash the best one comes first:
 // good before bad, TEXT before BLOB, from the tree before salvaged.
-func (x *index) seal() {
+func (x *index) seal(workers int) {
+	var wg sync.WaitGroup
+	var twins atomic.Int64
+	for w := range max(1, workers) {
+		wg.Go(func() {
+			for i := w; i < shardCount; i += max(1, workers) {
+				twins.Add(int64(sealShard(x.shards[i])))
+			}
+		})
+	}
+	wg.Wait()
+	x.twins = int(twins.Load())
 	x.start = make([]uint32, shardCount+1)
 	n := uint32(0)
 	for i := range x.shards {
-		s := x.shards[i]
 		x.start[i] = n
-		slices.SortFunc(s, compareEntries)
-		for j := 1; j < len(s); j++ {
-			if s[j].fp == s[j-1].fp && s[j].alg() == s[j-1].alg() {
-				s[j-1].where |= flagDuplicate
-				s[j].where |= flagDuplicate
-				x.twins++
-			}
-		}
-		n += uint32(len(s))
+		n += uint32(len(x.shards[i]))
 	}
 	x.start[shardCount] = n
+}
+
+func sealShard(s []entry) (twins int) {
+	slices.SortFunc(s, compareEntries)
+	for j := 1; j < len(s); j++ {
+		if s[j].fp == s[j-1].fp && s[j].alg() == s[j-1].alg() {
+			s[j-1].where |= flagDuplicate
+			s[j].where |= flagDuplicate
+			twins++
+		}
+	}
+	return twins
 }
 
 func compareEntries(a, b entry) int {
@@ -149,17 +165,31 @@ func (x *index) find(hash []byte) int {
 	if len(hash) == 32 {
 		want = flagSHA256
 	}
-	// Hashes are uniform, so the guess is off by about sqrt(len). Where they are not (hostile keys), the search is binary.
-	const reach = 32
-	lo, hi := 0, len(s)
+	// Hashes are uniform, so the guess is off by about sqrt(len): a few neighbours in the same cache lines. Where they are
+	// not uniform (hostile keys), the search is binary.
+	const reach = 48
 	g, _ := bits.Mul64(fp, uint64(len(s)))
-	guess := int(g)
-	if guess-reach > 0 && before(s[guess-reach], fp, want) {
-		lo = guess - reach
+	i := int(g)
+	if before(s[i], fp, want) {
+		for end := min(i+reach, len(s)); i < end; i++ {
+			if !before(s[i], fp, want) {
+				return x.hit(shard, i, fp, want)
+			}
+		}
+		if i == len(s) {
+			return -1
+		}
+	} else {
+		for end := max(i-reach, 0); i > end; i-- {
+			if before(s[i-1], fp, want) {
+				return x.hit(shard, i, fp, want)
+			}
+		}
+		if i == 0 {
+			return x.hit(shard, 0, fp, want)
+		}
 	}
-	if guess+reach < len(s) && !before(s[guess+reach], fp, want) {
-		hi = guess + reach
-	}
+	lo, hi := 0, len(s)
 	for lo < hi {
 		mid := int(uint(lo+hi) >> 1)
 		if before(s[mid], fp, want) {
@@ -168,8 +198,16 @@ func (x *index) find(hash []byte) int {
 			hi = mid
 		}
 	}
-	if lo < len(s) && s[lo].fp == fp && s[lo].where&flagSHA256 == want {
-		return int(x.start[shard]) + lo
+	if lo == len(s) {
+		return -1
+	}
+	return x.hit(shard, lo, fp, want)
+}
+
+// hit tells whether entry i of a shard, the first one not before the key, is the key's.
+func (x *index) hit(shard, i int, fp, want uint64) int {
+	if e := x.shards[shard][i]; e.fp == fp && e.where&flagSHA256 == want {
+		return int(x.start[shard]) + i
 	}
 	return -1
 }

@@ -372,7 +372,7 @@ func (p *planner) removeBadRow(ref treeobj.Ref) {
 
 // chooseRollback finds the tree that a rollback of the whole store goes to.
 func (p *planner) chooseRollback() error {
-	back, err := p.u.goodRollback(p.ctx, nil, p.root)
+	back, _, err := p.u.goodRollback(p.ctx, nil, p.root)
 	if err != nil {
 		return err
 	}

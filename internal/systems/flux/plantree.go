@@ -195,8 +195,37 @@ func (p *planner) finishTree() error {
 		if err := p.newCheckpoint(); err != nil {
 			return err
 		}
+		if err := p.dropBrokenRows(); err != nil {
+			return err
+		}
 	}
 	return p.newBlobs()
+}
+
+// dropBrokenRows removes older checkpoint rows in whose trees a directory is lost: they are no way back, and flux gc, which
+// follows all of them, gives up at the first. Rows whose trees have only lost values are kept.
+func (p *planner) dropBrokenRows() error {
+	var gone []string
+	for _, r := range p.u.distinctRoots() {
+		if len(r.rows) == 0 || r.rows[0].Legacy || r.ref == p.root {
+			continue
+		}
+		_, ok, err := p.u.survey(p.ctx, nil, r.ref, lostDirs)
+		if err != nil {
+			return err
+		}
+		for _, row := range r.rows {
+			addr := fmt.Sprintf("%s%d", addrCheckpoint, row.ID)
+			if _, planned := p.rows[addr]; !ok && !planned {
+				p.removeCheckpoint(row.ID)
+				gone = append(gone, fmt.Sprint(row.ID))
+			}
+		}
+	}
+	if len(gone) > 0 {
+		p.notes = append(p.notes, "checkpoint rows "+strings.Join(gone, ", ")+" are removed as well: directories of their trees are lost, and flux gc would stop at them")
+	}
+	return nil
 }
 
 func (p *planner) rewriteTree() error {

@@ -3,6 +3,7 @@ package flux
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path"
 	"slices"
 
@@ -40,7 +41,7 @@ func (u *unit) reportDamage(ctx context.Context, env store.Env) error {
 			return err
 		}
 	}
-	r := &reporter{u: u, env: env, v: newDirVisitor(u), lost: map[string]bool{}, extra: max(100000, u.idx.n), olderTries: maxOlderTries}
+	r := &reporter{u: u, env: env, v: newDirVisitor(u), lost: map[string]bool{}, extra: max(100000, u.idx.n), olderTries: maxOlderTries, mendTries: maxMendTries}
 	for _, ref := range u.indexed.Lost {
 		r.lost[ref] = true
 	}
@@ -104,6 +105,9 @@ func (r *reporter) tree(ctx context.Context) error {
 	if r.u.reach.good() && r.u.reach.counts.Suspect == 0 {
 		return nil
 	}
+	if err := r.findRollback(ctx); err != nil {
+		return err
+	}
 	r.taint = newTaint(r.u)
 	r.listed = newBitmap(r.u.idx.n)
 	for _, root := range r.u.roots {
@@ -121,6 +125,31 @@ func (r *reporter) tree(ctx context.Context) error {
 			}
 		}
 	}
+	return nil
+}
+
+// findRollback looks whether there is a good checkpoint to go back to, and says so.
+func (r *reporter) findRollback(ctx context.Context) error {
+	if len(r.u.roots) == 0 || r.u.opts.checkpoint != "" {
+		return nil
+	}
+	back, counts, err := r.u.goodRollback(ctx, r.env, r.u.roots[0].ref)
+	if err != nil || back == nil {
+		return err
+	}
+	r.back = &rollback{Checkpoint: back.id(), Root: back.ref.String(), Jobs: max(0, r.u.reach.counts.Jobs-counts.Jobs)}
+	age := ""
+	if cur := r.u.current(); cur != nil && !cur.when().IsZero() && !back.when().IsZero() {
+		d := cur.when().Sub(back.when())
+		r.back.Age = d.Seconds()
+		age = roundAge(d)
+	}
+	r.back.says = fmt.Sprintf("%s is the newest checkpoint whose whole tree is good", back.label())
+	if age != "" {
+		r.back.says += fmt.Sprintf(": a rollback to it loses %s and %s", age, plural(int(r.back.Jobs), "job"))
+	}
+	r.env.Note(r.back.says)
+	r.env.Fact("rollback", r.back)
 	return nil
 }
 
@@ -182,6 +211,10 @@ func (r *reporter) key(ctx context.Context, c *keyClaims) error {
 		c.Older = v
 	}
 	f := judgeKey(c)
+	if r.back == nil {
+		drop(&f, finding.Rollback)
+	}
+	r.offerMend(&f, c)
 	if r.fileCause != nil {
 		for _, b := range c.Bad {
 			if r.lost[b.Text] || b.Class == UndecodableBlob && b.Says == shortRow {
@@ -191,6 +224,43 @@ func (r *reporter) key(ctx context.Context, c *keyClaims) error {
 	}
 	_, err := r.emit(f)
 	return err
+}
+
+// maxMendTries bounds for how many blobs a check tries to work out the right content; a plan with the action rewrite
+// tries all of them.
+const maxMendTries = 64
+
+// offerMend suggests to write the damaged rows of a key again if their right content can be proved.
+func (r *reporter) offerMend(f *finding.Finding, c *keyClaims) {
+	if !slices.Contains(f.Actions, finding.Rewrite) || f.Class == HashStorageClass {
+		return
+	}
+	reader := newBlobReader(r.u)
+	how := ""
+	for _, b := range c.Bad {
+		if r.mendTries == 0 {
+			return
+		}
+		r.mendTries--
+		row, ok := reader.lookup(b.Ref)
+		if !ok {
+			drop(f, finding.Rewrite)
+			return
+		}
+		if row.BlobKey && row.Status == statusGood {
+			continue
+		}
+		_, h, ok := mend(row)
+		if !ok {
+			drop(f, finding.Rewrite)
+			return
+		}
+		how = h
+		f.Evidence = append(f.Evidence, finding.Evidence{Witness: "hash of " + b.Text, Says: "proves the right content: " + h})
+	}
+	if how != "" {
+		f.Prefer(finding.Rewrite, "nothing is lost: the hash proves the right content")
+	}
 }
 
 // directory makes the items of directory number n, which lies at dirPath.

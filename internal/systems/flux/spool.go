@@ -85,15 +85,18 @@ func (s *spool) Close() error {
 	return err
 }
 
-// loadIndex reads n entries of the spool in dir into a new, sealed index.
+// loadIndex reads n entries of the spool in dir into a new index, which is still to be sealed.
 func loadIndex(dir string, n int64) (*index, error) {
+	x := &index{}
+	if n == 0 {
+		return x, nil
+	}
 	f, err := os.Open(spoolPath(dir))
 	if err != nil {
 		return nil, fmt.Errorf("read index spool: %w", err)
 	}
 	defer f.Close()
 	r := bufio.NewReaderSize(f, 1<<18)
-	x := &index{}
 	var b [spoolRecSize]byte
 	for i := int64(0); i < n; i++ {
 		if _, err := io.ReadFull(r, b[:]); err != nil {
@@ -105,6 +108,5 @@ func loadIndex(dir string, n int64) (*index, error) {
 		}
 		x.add(int(shard), entry{fp: binary.BigEndian.Uint64(b[2:]), where: binary.BigEndian.Uint64(b[10:])})
 	}
-	x.seal()
 	return x, nil
 }

@@ -73,6 +73,7 @@ type sweeper struct {
 	u      *unit
 	env    store.Env
 	spool  *spool
+	idx    *index // filled as chunks are committed
 	state  sweepState
 	chunks uint32
 }
@@ -95,6 +96,14 @@ func (u *unit) sweep(ctx context.Context, env store.Env) error {
 		return err
 	}
 	if !done {
+		if _, err := env.Load(&s.state); err != nil {
+			return err
+		}
+	}
+	if s.idx, err = loadIndex(env.Scratch(), s.state.Entries); err != nil {
+		return err
+	}
+	if !done {
 		if err := s.start(ctx); err != nil {
 			return err
 		}
@@ -102,9 +111,8 @@ func (u *unit) sweep(ctx context.Context, env store.Env) error {
 			return err
 		}
 	}
-	if u.idx, err = loadIndex(env.Scratch(), s.state.Entries); err != nil {
-		return err
-	}
+	s.idx.seal(env.Workers())
+	u.idx = s.idx
 	u.counts, u.faults = s.state.Counts, s.state.Problems
 	u.addSalvaged(s.state.Checkpoints)
 	u.reportSweep(env)
@@ -113,9 +121,6 @@ func (u *unit) sweep(ctx context.Context, env store.Env) error {
 
 // start runs the sweep from the last checkpoint to the end.
 func (s *sweeper) start(ctx context.Context) (err error) {
-	if _, err := s.env.Load(&s.state); err != nil {
-		return err
-	}
 	if s.spool, err = openSpool(s.env.Scratch(), s.state.Entries); err != nil {
 		return err
 	}
@@ -232,6 +237,9 @@ func (s *sweeper) collect(results <-chan chunkResult, window <-chan struct{}, fr
 func (s *sweeper) commit(r chunkResult) error {
 	if err := s.spool.append(r.recs); err != nil {
 		return err
+	}
+	for i := range r.recs {
+		s.idx.add(int(r.recs[i].shard), r.recs[i].entry)
 	}
 	s.state.Entries += int64(len(r.recs))
 	s.state.Counts.merge(r.counts)

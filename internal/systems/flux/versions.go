@@ -27,14 +27,20 @@ type versionFinder struct {
 	roots   []chosenRoot // other checkpoint rows, newest first
 	orphans []chosenRoot // roots among unreferenced blobs, newest first; found on first use
 	looked  bool
-	good    map[treeobj.Ref]bool // subtrees already judged
+	good    map[treeobj.Ref]goodTree // subtrees already judged
+}
+
+// goodTree is the verdict about a subtree.
+type goodTree struct {
+	ok   bool
+	keys int64
 }
 
 // maxGoodMemo bounds the memory of judged subtrees.
 const maxGoodMemo = 1 << 16
 
 func newVersionFinder(u *unit, current treeobj.Ref) *versionFinder {
-	f := &versionFinder{u: u, current: current, b: newBlobReader(u), good: map[treeobj.Ref]bool{}}
+	f := &versionFinder{u: u, current: current, b: newBlobReader(u), good: map[treeobj.Ref]goodTree{}}
 	for _, r := range u.distinctRoots() {
 		if r.ref != current && len(f.roots) < maxOrphanRoots {
 			f.roots = append(f.roots, r)
@@ -89,6 +95,9 @@ func (f *versionFinder) in(ctx context.Context, roots []chosenRoot, key string) 
 			continue
 		}
 		v := &olderVersion{From: root.label(), Root: root.ref.String(), Entry: append([]byte(nil), raw...), Says: "has an intact version of the key"}
+		if g, ok := f.good[ref]; ok && !ref.IsZero() {
+			v.Says = "has an intact version of the directory with " + plural(int(g.keys), "key")
+		}
 		if cur := f.u.current(); cur != nil && !root.when().IsZero() && !cur.when().IsZero() {
 			age := cur.when().Sub(root.when())
 			v.Age = age.Seconds()
@@ -183,14 +192,14 @@ func (f *versionFinder) entryGood(ctx context.Context, raw []byte) (bool, error)
 }
 
 func (f *versionFinder) subtreeGood(ctx context.Context, ref treeobj.Ref) (bool, error) {
-	if good, ok := f.good[ref]; ok {
-		return good, nil
+	if g, ok := f.good[ref]; ok {
+		return g.ok, nil
 	}
-	good, err := f.u.treeGood(ctx, nil, ref)
+	counts, ok, err := f.u.survey(ctx, nil, ref, anyDamage)
 	if err == nil && len(f.good) < maxGoodMemo {
-		f.good[ref] = good
+		f.good[ref] = goodTree{ok, counts.Keys}
 	}
-	return good, err
+	return ok, err
 }
 
 // cleanShutdown looks at the last event of admin.eventlog in the current tree: finish after a clean shutdown.

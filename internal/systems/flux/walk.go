@@ -16,11 +16,12 @@ import (
 // walkCounts are the facts of a walk.
 type walkCounts struct {
 	Dirs    int64 `json:"dirs"`
-	Keys    int64 `json:"keys"`    // entries that are not directories
-	Refs    int64 `json:"refs"`    // blobrefs looked up
-	Jobs    int64 `json:"jobs"`    // directories that hold an eventlog and a jobspec or J
-	Damaged int64 `json:"damaged"` // entries that something is wrong with, each directory counted once
-	Suspect int64 `json:"suspect"` // job directories whose eventlog is in an order that cannot be; harmless in lost+found
+	Keys    int64 `json:"keys"`     // entries that are not directories
+	Refs    int64 `json:"refs"`     // blobrefs looked up
+	Jobs    int64 `json:"jobs"`     // directories that hold an eventlog and a jobspec or J
+	Damaged int64 `json:"damaged"`  // entries that something is wrong with, each directory counted once
+	LostDir int64 `json:"lost_dir"` // of Damaged: a directory cannot be reached, or cannot be decoded by Flux
+	Suspect int64 `json:"suspect"`  // job directories whose eventlog is in an order that cannot be; harmless in lost+found
 }
 
 func (c *walkCounts) merge(o walkCounts) {
@@ -29,6 +30,7 @@ func (c *walkCounts) merge(o walkCounts) {
 	c.Refs += o.Refs
 	c.Jobs += o.Jobs
 	c.Damaged += o.Damaged
+	c.LostDir += o.LostDir
 	c.Suspect += o.Suspect
 }
 
@@ -52,8 +54,8 @@ func (r *reach) good() bool { return r.counts.Damaged == 0 }
 type walker struct {
 	u    *unit
 	r    *reach
-	env  store.Env // nil: no progress, no checkpoints
-	stop bool      // end at the first damage: only the answer good or not is wanted
+	env  store.Env              // nil: no progress, no checkpoints
+	stop func(*walkCounts) bool // ends the walk early: only the answer to a question is wanted
 
 	mu     sync.Mutex
 	wake   *sync.Cond
@@ -183,7 +185,7 @@ func (w *walker) give(b *batchResult) {
 	}
 	w.r.counts.merge(b.counts)
 	w.push(b.children)
-	if w.stop && w.r.counts.Damaged > 0 && w.err == nil {
+	if w.stop != nil && w.err == nil && w.stop(&w.r.counts) {
 		w.err = errDamageMet
 	}
 	w.wake.Broadcast()
@@ -222,9 +224,13 @@ func (v *dirVisitor) visit(n int, out *batchResult) error {
 	if !tree.IsDir() || tree.Broken || tree.Root.Rule != treeobj.RuleNone {
 		out.notDir = append(out.notDir, uint32(n))
 		out.counts.Damaged++
+		out.counts.LostDir++
 		return nil
 	}
 	out.counts.Dirs++
+	if tree.Rejected > 0 {
+		out.counts.LostDir++
+	}
 	var log, spec bool
 	damaged := tree.BadOmitted
 	for i := range tree.Entries {
@@ -270,9 +276,11 @@ func (v *dirVisitor) entry(e *treeobj.Entry, out *batchResult) (bad bool) {
 		n, have := v.lookup(e.Ref)
 		switch {
 		case n < 0:
+			out.counts.LostDir++
 			return true
 		case !have.usable():
 			out.used = append(out.used, uint32(n))
+			out.counts.LostDir++
 			bad = true
 			if !have.goodContent() {
 				return bad
