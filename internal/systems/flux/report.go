@@ -29,6 +29,17 @@ type reporter struct {
 	omitted     int64
 	older       *versionFinder
 	olderTries  int
+	back        *rollback // nil: there is no checkpoint that the whole store could go back to
+	mendTries   int
+}
+
+// rollback is the newest checkpoint whose whole tree is good, and what going back to it costs.
+type rollback struct {
+	Checkpoint int64   `json:"checkpoint"`
+	Root       string  `json:"root"`
+	Age        float64 `json:"age_s"` // seconds before the newest checkpoint
+	Jobs       int64   `json:"jobs"`  // how many jobs fewer its tree holds than what can be read of the current one
+	says       string
 }
 
 // reportDamage is the pass.
