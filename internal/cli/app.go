@@ -83,7 +83,9 @@ func (a *App) verbs() []*cobra.Command {
 	return []*cobra.Command{
 		a.newCheck(), a.newPlan(), a.newApply(), a.newUndo(),
 		a.newFindings(), a.newExplain(), a.newReport(), a.newRuns(), a.newPolicy(), a.newClasses(),
-		a.newStop(), a.newResume(), a.newRate(),
+		a.newStop(), a.newResume(), a.newRate(), a.newShell(),
+		a.newLab(), a.newDemo(),
+		a.newFlux(),
 		a.newCompletion(), a.newMan(), a.newVersion(),
 	}
 }

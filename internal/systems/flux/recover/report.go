@@ -291,7 +291,7 @@ func (r *Report) filesText(line func(string, ...any)) {
 			line("  %s", c)
 		}
 	}
-	if r.Route != RouteNothing {
+	if r.Route != RouteNothing && !r.DryRun {
 		line("\nit is safe to start Flux")
 	}
 }
