@@ -256,7 +256,10 @@ func (v *view) open(o object) (*treeobj.Tree, error) {
 	if says := rowTrouble(row, ok); says != "" {
 		return nil, fmt.Errorf("directory object %s: %s", ref, says)
 	}
-	if t = v.scan.ParseDir(row.Content); !t.IsDir() {
+	t = v.scan.ParseDir(row.Content)
+	// Flux writes the type last: a directory that is cut off has entries, but nothing that says what it is.
+	cutOff := t.Broken && t.Root.Type == treeobj.TypeUnknown && len(t.Entries) > 0
+	if !t.IsDir() && !cutOff {
 		return nil, fmt.Errorf("%s is no directory object: %w", ref, t.Err(-1))
 	}
 	return t, nil

@@ -12,6 +12,7 @@ import (
 	"fettle/internal/fault"
 	"fettle/internal/format/sqliteedit"
 	"fettle/internal/format/sqlitefile"
+	"fettle/internal/format/treeobj"
 	"fettle/internal/store"
 )
 
@@ -261,11 +262,12 @@ func (e *editor) checkpoint(c store.Change, id int64) error {
 
 // object changes one row of objects, found by its hash or its rowid.
 func (e *editor) object(c store.Change) error {
-	var where string
+	var where, key string
 	var arg any
 	ref, named := refOfAddr(c.Addr)
 	if named {
-		where, arg = "hash = ?", string(ref.Sum())
+		key = string(ref.Sum())
+		where, arg = "hash = ?", key
 	} else {
 		id, err := strconv.ParseInt(strings.TrimPrefix(c.Addr, addrRowID), 10, 64)
 		if err != nil {
@@ -280,7 +282,7 @@ func (e *editor) object(c store.Change) error {
 		}
 		if e.trust {
 			if named {
-				if err := e.db.Exec("DELETE FROM objects WHERE hash = ?", arg); err != nil {
+				if err := e.db.Exec("DELETE FROM objects WHERE hash = ?", key); err != nil {
 					return err
 				}
 			}
@@ -303,7 +305,7 @@ func (e *editor) object(c store.Change) error {
 	if c.After == nil || e.trust && !named {
 		return nil
 	}
-	return e.insert(c, arg)
+	return e.insert(c, key)
 }
 
 // remove deletes the row that a change is about, if it is as the plan says; the changed row is inserted anew, with its rowid.
@@ -339,18 +341,17 @@ func (r recordRow) matches(row []any) bool {
 
 // insert adds the row as the plan wants it. A row that already has the key with the right storage class wins over one
 // that only gets it now.
-func (e *editor) insert(c store.Change, key any) error {
+func (e *editor) insert(c store.Change, hash string) error {
 	r, err := parseRecordRow(c.After)
 	if err != nil {
 		return err
 	}
-	hash, isHash := key.(string)
-	if !isHash {
-		ref, err := noteRef(c.Note)
+	if hash == "" {
+		ref, err := treeobj.ParseRef(r.Hash)
 		if err != nil {
-			return err
+			return fmt.Errorf("row in plan: %w", err)
 		}
-		hash = ref
+		hash = string(ref.Sum())
 	}
 	if row, err := e.one("SELECT 1 FROM objects WHERE hash = ?", hash); err != nil || row != nil {
 		return err

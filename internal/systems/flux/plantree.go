@@ -161,6 +161,9 @@ func (p *planner) quarantine(d *store.Decision, k editKey, raw []byte, detail *k
 	if err != nil {
 		return err
 	}
+	if n := p.keepWrong(key, detail); n > 0 {
+		s.says += fmt.Sprintf("; the wrong content of %s is kept beside it", plural(n, "blob"))
+	}
 	if dir := jobDir(key); dir != "" && p.jobs[dir] && key != dir {
 		p.w.set(k, edit{raw: s.raw})
 		p.dropped[dir] = true

@@ -9,19 +9,8 @@ import (
 
 	"fettle/internal/format/sqliteedit"
 	"fettle/internal/format/sqlitefile"
-	"fettle/internal/format/treeobj"
 	"fettle/internal/store"
 )
-
-// noteRef reads the blobref that the note of a change by rowid begins with, and returns the raw hash.
-func noteRef(note string) (string, error) {
-	text, _, _ := strings.Cut(note, ",")
-	ref, err := treeobj.ParseRef(text)
-	if err != nil {
-		return "", fmt.Errorf("plan does not say which blob the row is: %w", err)
-	}
-	return string(ref.Sum()), nil
-}
 
 // lowerRebuild builds a new database beside the old one from every row whose content is good, makes the other changes of
 // the step in it, and returns the swap: the -wal goes first, since it must never be read on top of the new file.

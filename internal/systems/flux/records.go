@@ -44,6 +44,7 @@ const compressFrom = 256
 // recordRow is a row of the objects table in a plan.
 type recordRow struct {
 	RowID  int64       `json:"rowid,omitempty"` // 0 for rows that are to be inserted
+	Hash   string      `json:"hash,omitempty"`  // blobref; "" where the address has it
 	Key    string      `json:"key"`             // storage class of the key: "text" or "blob"
 	Size   *int64      `json:"size"`            // the column; null when it is no number
 	Epoch  *int64      `json:"epoch,omitempty"`
@@ -72,6 +73,9 @@ func parseRecordRow(b store.Bytes) (recordRow, error) {
 // rowOf makes the record of a decoded row.
 func rowOf(row *blobRow, rowID int64) recordRow {
 	r := recordRow{RowID: rowID, Key: "text", Object: store.Bytes(row.Stored)}
+	if ref, err := treeobj.RefFromHash(row.Hash); err == nil {
+		r.Hash = ref.String()
+	}
 	if row.BlobKey {
 		r.Key = "blob"
 	}

@@ -88,6 +88,26 @@ func (p *planner) salvageValue(t *treeobj.Tree, detail *keyDetail) (salvaged, er
 	return salvaged{raw: raw, says: says, loses: loses}, err
 }
 
+// keepWrong keeps content that can be read but is not what its name says, as lost+found.KEY~damagedINDEX: most of it is
+// usually right, and a person may make use of it. It returns how many blobs it kept.
+func (p *planner) keepWrong(key string, detail *keyDetail) int {
+	n := 0
+	for _, b := range detail.Bad {
+		ref, err := treeobj.ParseRef(b.Text)
+		if err != nil || b.Class != HashMismatch {
+			continue
+		}
+		row, _, ok := p.rowByID(ref, 0)
+		if !ok || len(row.Content) == 0 {
+			continue
+		}
+		name := fmt.Sprintf("%s~damaged%d", key, b.Index)
+		p.add.at(append([]string{lostFound}, treeobj.SplitKey(name)...)).leaf = p.valueOf(row.Content)
+		n++
+	}
+	return n
+}
+
 // special mends one of the keys that Flux goes on from, in its place.
 func (p *planner) special(d *store.Decision, k editKey, raw []byte) error {
 	key := d.Finding.PathOr("")

@@ -3,10 +3,15 @@ package fluxlab
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
+	"pgregory.net/rapid"
+
+	"fettle/internal/fault"
 	"fettle/internal/lab"
 )
 
@@ -74,5 +79,88 @@ func TestRecipes(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestDamageTogether injures stores in several ways at once. Whatever is chosen, the truth can be worked out, names only
+// known classes, has no duplicates, and is the same the second time.
+func TestDamageTogether(t *testing.T) {
+	ctx := context.Background()
+	base, err := os.ReadFile(made(t, Options{Seed: 6, Jobs: 12}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var classes []string
+	for _, r := range recipes() {
+		if !r.Alone {
+			classes = append(classes, r.Class)
+		}
+	}
+	dir := t.TempDir()
+	rapid.Check(t, func(t *rapid.T) {
+		var injuries []lab.Injury
+		for _, c := range rapid.SliceOfNDistinct(rapid.SampledFrom(classes), 1, 5, rapid.ID[string]).Draw(t, "classes") {
+			in := lab.Injury{Class: c, Count: rapid.IntRange(0, 5).Draw(t, "count")}
+			if rapid.Bool().Draw(t, "share") {
+				in.Percent = rapid.Float64Range(0.1, 60).Draw(t, "percent")
+			}
+			injuries = append(injuries, in)
+		}
+		seed := rapid.Uint64().Draw(t, "seed")
+		var first *lab.Truth
+		for range 2 {
+			path := filepath.Join(dir, "content.sqlite")
+			if err := os.WriteFile(path, base, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			truth, err := Damage(ctx, path, seed, injuries)
+			if err != nil {
+				// The legacy schema has no rows of the kind that bad-checkpoint spoils.
+				if slices.ContainsFunc(injuries, func(i lab.Injury) bool { return i.Class == legacyCheckpoint || i.Class == noCheckpoint }) {
+					return
+				}
+				t.Fatal(err)
+			}
+			if first == nil {
+				first = truth
+				continue
+			}
+			if c := lab.Compare(first, truth.Expected); !c.Good() || len(first.Expected) != len(truth.Expected) {
+				t.Fatalf("the second truth differs: missing %v, new %v", c.Missing, c.Wrong)
+			}
+		}
+		seen := map[string]bool{}
+		for _, e := range first.Expected {
+			if line := e.Line(); seen[line] && e.Class != duplicateBlob {
+				t.Fatalf("twice: %s", line)
+			} else {
+				seen[line] = true
+			}
+		}
+	})
+}
+
+func TestDamageRefuses(t *testing.T) {
+	ctx := context.Background()
+	path := made(t, Options{Seed: 1, Jobs: 3})
+	before, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, injuries := range [][]lab.Injury{{{Class: "flux/nonsense"}}, {{Class: truncatedFile}, {Class: badHeader}}, {{Class: danglingValref}, {Class: walCorrupt}}} {
+		_, err := Damage(ctx, path, 1, injuries)
+		var f *fault.Error
+		if !errors.As(err, &f) || f.Kind != fault.Usage {
+			t.Errorf("%v: %v", injuries, err)
+		}
+		if after, _ := os.ReadFile(path); !bytes.Equal(before, after) {
+			t.Fatalf("%v: the store was touched", injuries)
+		}
+	}
+	if _, err := Damage(ctx, path, 1, []lab.Injury{{Class: danglingRoot}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Damage(ctx, path, 1, []lab.Injury{{Class: danglingValref}}); err == nil {
+		t.Error("a damaged store was damaged again")
 	}
 }
