@@ -93,7 +93,7 @@ func TestExamplesParse(t *testing.T) {
 		for _, l := range strings.Split(c.Example, "\n") {
 			l, _, _ = strings.Cut(strings.TrimSpace(l), " | ")
 			l, _, _ = strings.Cut(l, " > ")
-			words := strings.Fields(strings.ReplaceAll(l, "'", ""))
+			words := exampleWords(l)
 			if len(words) == 0 || words[0] != "fettle" {
 				t.Errorf("%s: example %q", c.CommandPath(), l)
 				continue
@@ -110,6 +110,20 @@ func TestExamplesParse(t *testing.T) {
 			}
 		}
 	})
+}
+
+// exampleWords cuts a line at spaces outside of single quotes.
+func exampleWords(l string) []string {
+	var out []string
+	for i, part := range strings.Split(l, "'") {
+		switch {
+		case i%2 == 0:
+			out = append(out, strings.Fields(part)...)
+		default:
+			out = append(out, part)
+		}
+	}
+	return out
 }
 
 func TestParseSize(t *testing.T) {
