@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"fettle/internal/finding"
@@ -225,14 +226,14 @@ func (r *reporter) scanned(ctx context.Context, all []chosenRoot) error {
 	if len(r.u.roots) == 0 {
 		return nil
 	}
-	verdicts := map[string]string{}
+	var verdicts []string
 	for i, root := range all {
 		good, err := r.u.treeGood(ctx, r.env, root.ref)
 		if err != nil {
 			return err
 		}
 		for _, row := range root.rows {
-			verdicts[row.name()] = map[bool]string{true: "good", false: "damaged"}[good]
+			verdicts = append(verdicts, fmt.Sprintf("%d %s", row.ID, map[bool]string{true: "good", false: "damaged"}[good]))
 		}
 		if good || i == 0 || root.ref == r.u.roots[0].ref || r.u.judgeRoot(newBlobReader(r.u), root.ref).class != "" {
 			continue
@@ -249,7 +250,7 @@ func (r *reporter) scanned(ctx context.Context, all []chosenRoot) error {
 			return err
 		}
 	}
-	r.env.Fact("checkpoints", verdicts)
+	r.env.Fact("checkpoints", strings.Join(verdicts, ", "))
 	return nil
 }
 
@@ -311,7 +312,7 @@ func (r *reporter) notes(context.Context) error {
 			r.env.Note("the keys are those of " + u.roots[0].label() + ", because no newer root can be read")
 		}
 	}
-	if h.ReadVersion == 2 && !u.file.WAL().Exists && h.MagicOK {
+	if cur := u.current(); h.ReadVersion == 2 && !u.file.WAL().Exists && h.MagicOK && cur != nil && len(u.roots) > 0 && u.roots[0].ref == cur.ref {
 		if clean, known := u.cleanShutdown(); known && !clean {
 			r.env.Note("the instance was not shut down cleanly and there is no -wal beside the file: if it was left elsewhere, the newest changes are in it")
 		}

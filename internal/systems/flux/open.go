@@ -174,6 +174,12 @@ func openUnit(path string, o options) (*unit, error) {
 	u := &unit{path: path, opts: o, file: f}
 	u.layout = readLayout(f)
 	u.checkpoints = u.readCheckpoints()
+	if o.checkpoint != "" && len(u.checkpoints) > 0 {
+		if _, err := u.findRoot(u.distinctRoots(), o.checkpoint); err != nil {
+			f.Close()
+			return nil, err
+		}
+	}
 	return u, nil
 }
 

@@ -209,11 +209,15 @@ func (p *planner) finishTree() error {
 // follows all of them, gives up at the first. Rows whose trees have only lost values are kept.
 func (p *planner) dropBrokenRows() error {
 	var gone []string
+	enough := lostDirs
+	if p.u.opts.scan {
+		enough = anyDamage // all trees were asked about
+	}
 	for _, r := range p.u.distinctRoots() {
 		if len(r.rows) == 0 || r.rows[0].Legacy || r.ref == p.root {
 			continue
 		}
-		_, ok, err := p.u.survey(p.ctx, nil, r.ref, lostDirs)
+		_, ok, err := p.u.survey(p.ctx, nil, r.ref, enough)
 		if err != nil {
 			return err
 		}
@@ -226,7 +230,7 @@ func (p *planner) dropBrokenRows() error {
 		}
 	}
 	if len(gone) > 0 {
-		p.notes = append(p.notes, "checkpoint rows "+strings.Join(gone, ", ")+" are removed as well: directories of their trees are lost, and flux gc would stop at them")
+		p.notes = append(p.notes, "checkpoint rows "+strings.Join(gone, ", ")+" are removed as well: their trees are damaged (flux gc stops where a directory is lost)")
 	}
 	return nil
 }

@@ -35,10 +35,8 @@ type reporter struct {
 
 // rollback is the newest checkpoint whose whole tree is good, and what going back to it costs.
 type rollback struct {
-	Checkpoint int64   `json:"checkpoint"`
-	Root       string  `json:"root"`
-	Age        float64 `json:"age_s"` // seconds before the newest checkpoint
-	Jobs       int64   `json:"jobs"`  // how many jobs fewer its tree holds than what can be read of the current one
+	Checkpoint int64
+	Jobs       int64 // how many jobs fewer its tree holds than what can be read of the current one
 	says       string
 }
 
@@ -148,19 +146,17 @@ func (r *reporter) findRollback(ctx context.Context) error {
 	if err != nil || back == nil {
 		return err
 	}
-	r.back = &rollback{Checkpoint: back.id(), Root: back.ref.String(), Jobs: max(0, r.u.reach.counts.Jobs-counts.Jobs)}
+	r.back = &rollback{Checkpoint: back.id(), Jobs: max(0, r.u.reach.counts.Jobs-counts.Jobs)}
 	age := ""
 	if cur := r.u.current(); cur != nil && !cur.when().IsZero() && !back.when().IsZero() {
-		d := cur.when().Sub(back.when())
-		r.back.Age = d.Seconds()
-		age = roundAge(d)
+		age = roundAge(cur.when().Sub(back.when()))
 	}
 	r.back.says = fmt.Sprintf("%s is the newest checkpoint whose whole tree is good", back.label())
 	if age != "" {
 		r.back.says += fmt.Sprintf(": a rollback to it loses %s and %s", age, plural(int(r.back.Jobs), "job"))
 	}
 	r.env.Note(r.back.says)
-	r.env.Fact("rollback", r.back)
+	r.env.Fact("rollback_checkpoint", r.back.Checkpoint)
 	return nil
 }
 
@@ -226,6 +222,10 @@ func (r *reporter) key(ctx context.Context, c *keyClaims) error {
 		drop(&f, finding.Rollback)
 	}
 	r.offerMend(&f, c)
+	if c.Root.ref != r.u.roots[0].ref {
+		f.Severity = finding.Warning
+		f.Prefer(finding.Ignore, "it is in the tree of "+c.Root.label()+", which is not the current one; the finding about that row takes care of it")
+	}
 	if r.fileCause != nil {
 		for _, b := range c.Bad {
 			if r.lost[b.Text] || b.Class == UndecodableBlob && b.Says == shortRow {
