@@ -156,6 +156,9 @@ func (r *Relic) gather(ctx context.Context, s *State) error {
 		if v, ok := k.value(keyJobManager); ok {
 			s.AddJobManager(v)
 		}
+		if v, ok := k.value(keyResourceState); ok {
+			s.AddResource(v)
+		}
 		if raw, err := k.entry(keyResourceLog); err == nil {
 			if log, _ := k.content(raw); log != nil {
 				s.AddLog(log)
@@ -209,10 +212,10 @@ func (r *Relic) gatherBlobs(ctx context.Context, s *State, ids *jobIDs) error {
 			if len(roots) >= 4*maxStateRoots {
 				roots = newestOf(roots, maxStateRoots)
 			}
+		case bytes.Contains(row.Content, []byte(`"drain_state"`)): // begins like an event, too
+			s.AddResource(row.Content)
 		case e.firstEvent() != evNone:
 			s.AddLog(row.Content)
-		case bytes.Contains(row.Content, []byte(`"drain_state"`)):
-			s.AddResource(row.Content)
 		case bytes.Contains(row.Content, []byte(`"max_jobid"`)):
 			s.AddJobManager(row.Content)
 		}

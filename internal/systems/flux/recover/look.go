@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"fettle/internal/format/fluxdump"
 	"fettle/internal/systems/flux"
@@ -53,13 +55,23 @@ func (s *session) look() error {
 // noDatabase is for a state directory without one: that of a new instance, or one that lost it.
 func (s *session) noDatabase(other bool) error {
 	s.ev = &flux.Evidence{Active: []flux.Job{}}
-	old, err := filepath.Glob(s.asideName("*"))
+	old, err := s.kept()
 	if err != nil {
 		return err
 	}
 	if !other && len(old) == 0 && len(s.dumps) == 0 {
 		s.rep.Route, s.rep.Why = RouteNothing, "there is no database, no dump and no trace of one: a new instance"
 		return nil
+	}
+	if !other && len(old) > 0 {
+		// The newest one that was kept is asked, so that at least drained nodes and job ids are not forgotten.
+		if err := s.askKept(old[len(old)-1]); err != nil {
+			return err
+		}
+		if len(s.dumps) == 0 && !s.ev.State.Known() {
+			s.rep.Route, s.rep.Why = RouteNothing, "there is no database, and the damaged one that is kept tells nothing: a new instance"
+			return nil
+		}
 	}
 	switch {
 	case other:
@@ -68,6 +80,37 @@ func (s *session) noDatabase(other bool) error {
 		s.rep.note("there is no database, though there are dumps or earlier databases")
 	}
 	return s.verifyDumps()
+}
+
+// kept lists the databases that earlier recoveries kept, oldest first, without their sidecars.
+func (s *session) kept() ([]string, error) {
+	all, err := filepath.Glob(s.asideName("*"))
+	return slices.DeleteFunc(all, func(name string) bool {
+		return slices.ContainsFunc(sidecars, func(side string) bool { return strings.HasSuffix(name, side) })
+	}), err
+}
+
+// askKept takes the state from a database that an earlier recovery kept.
+func (s *session) askKept(path string) error {
+	dir, err := s.sub("kept")
+	if err != nil {
+		return err
+	}
+	relic, err := flux.OpenRelic(s.ctx, path, dir)
+	if s.ctx.Err() != nil {
+		return s.ctx.Err()
+	}
+	if err != nil {
+		s.rep.note("%s: %v", path, err)
+		return nil
+	}
+	defer relic.Close()
+	ev, err := relic.Evidence(s.ctx)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	s.ev.State, s.ev.Algorithm = ev.State, ev.Algorithm
+	return nil
 }
 
 // readRelic asks the database what it still tells. The file it is given is a copy, so that no hot journal or empty main

@@ -50,9 +50,13 @@ func (s *session) choose() (*candidate, error) {
 	if repair == nil || !within || s.lostDirectories() {
 		back = s.byRollback()
 	}
-	// What hangs below a lost directory is not counted by a plan; an older checkpoint tells how much that was.
-	if within && back != nil && back.keys > repair.keys && !s.Engine.Allows(store.Loss{Dropped: back.keys - repair.keys, Total: back.keys, Unit: "keys"}) {
-		within = false
+	// What hangs below a lost directory is not counted by a plan; an older checkpoint or a dump tells how much that was.
+	if within && s.lostDirectories() {
+		for _, other := range []*candidate{back, s.byDump()} {
+			if other != nil && other.keys > repair.keys && !s.Engine.Allows(store.Loss{Dropped: other.keys - repair.keys, Total: other.keys, Unit: "keys"}) {
+				within = false
+			}
+		}
 	}
 	if within {
 		repair.why = fmt.Sprintf("%d of %d %s had to be dropped, which --max-loss allows", repair.dropped, repair.repaired.Loss.Total, repair.repaired.Loss.Unit)
@@ -63,7 +67,7 @@ func (s *session) choose() (*candidate, error) {
 	}
 	if repair != nil {
 		repair.route = RouteForced
-		repair.why = fmt.Sprintf("%d of %d %s had to be dropped, more than --max-loss allows, but going back would lose more", repair.dropped, repair.repaired.Loss.Total, repair.repaired.Loss.Unit)
+		repair.why = fmt.Sprintf("%d of %d %s had to be dropped, or more below lost directories than --max-loss allows, but going back would lose more", repair.dropped, repair.repaired.Loss.Total, repair.repaired.Loss.Unit)
 	}
 	order, forbidden := s.order(repair, back)
 	for _, c := range order {
