@@ -1,0 +1,590 @@
+package flux
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/ncruces/go-sqlite3"
+	"github.com/pierrec/lz4/v4"
+
+	"fettle/internal/finding"
+	"fettle/internal/format/sqliteedit"
+	"fettle/internal/format/treeobj"
+	"fettle/internal/repair"
+	"fettle/internal/store"
+	"fettle/internal/store/storetest"
+	"fettle/internal/systems/flux/fluxlab"
+)
+
+// bench is a store in a directory of its own, with a run that checks and repairs it.
+type bench struct {
+	t    testing.TB
+	path string // the database
+	dir  string // of the store
+	run  string // the run's directory
+	set  map[string]string
+	skip []string
+	plan *repair.Plan
+}
+
+// newBench opens nothing yet; the store is still to be put at b.path.
+func newBench(t testing.TB) *bench {
+	t.Helper()
+	b := &bench{t: t, dir: filepath.Join(t.TempDir(), "statedir"), run: filepath.Join(t.TempDir(), "run")}
+	b.path = filepath.Join(b.dir, FileName)
+	for _, d := range []string{b.dir, b.run} {
+		if err := os.Mkdir(d, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return b
+}
+
+func (b *bench) open() (*unit, func()) {
+	b.t.Helper()
+	s, err := System{}.Open(context.Background(), store.Location{Paths: []string{b.path}}, store.Options{Settings: b.set, Skip: b.skip})
+	if err != nil {
+		b.t.Fatalf("open: %v", err)
+	}
+	return s.Units()[0].(*unit), func() {
+		if err := s.Close(); err != nil {
+			b.t.Errorf("close: %v", err)
+		}
+	}
+}
+
+func (b *bench) check() []finding.Finding {
+	b.t.Helper()
+	u, done := b.open()
+	defer done()
+	return storetest.Check(b.t, u, Classes...)
+}
+
+// makePlan plans by policy for findings that a check has just given.
+func (b *bench) makePlan(fs []finding.Finding, policy ...string) *repair.Plan {
+	b.t.Helper()
+	pol, err := finding.ParsePolicy(policy, Classes)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	u, done := b.open()
+	defer done()
+	b.plan, err = repair.Make(context.Background(), repair.MakeConfig{Run: "test", Store: b.path, Units: []store.Planner{u}, Findings: repair.Slice(fs),
+		Policy: pol, WorkDir: repair.WorkDirs(b.run)})
+	if err != nil {
+		b.t.Fatalf("plan: %v", err)
+	}
+	return b.plan
+}
+
+func (b *bench) config(u store.Planner) repair.ApplyConfig {
+	return repair.ApplyConfig{Plan: b.plan, Units: []store.Planner{u}, Dir: b.run, MaxLoss: repair.NewThreshold(100, 1<<62)}
+}
+
+func (b *bench) apply() {
+	b.t.Helper()
+	u, done := b.open()
+	defer done()
+	if _, err := repair.Apply(context.Background(), b.config(u)); err != nil {
+		b.t.Fatalf("apply: %v", err)
+	}
+}
+
+func (b *bench) resume() {
+	b.t.Helper()
+	u, done := b.open()
+	defer done()
+	if _, err := repair.Resume(context.Background(), b.config(u)); err != nil {
+		b.t.Fatalf("resume: %v", err)
+	}
+}
+
+func (b *bench) undo() {
+	b.t.Helper()
+	u, done := b.open()
+	defer done()
+	if _, err := repair.Undo(context.Background(), repair.UndoConfig{Units: []store.Planner{u}, Dir: b.run}); err != nil {
+		b.t.Fatalf("undo: %v", err)
+	}
+}
+
+func (b *bench) digest() storetest.Snapshot { return storetest.Digest(b.t, b.dir) }
+
+// repaired checks, plans by policy and applies; it returns the findings.
+func (b *bench) repaired(policy ...string) []finding.Finding {
+	b.t.Helper()
+	fs := b.check()
+	b.makePlan(fs, policy...)
+	b.apply()
+	return fs
+}
+
+// said is what the plan says about each finding: "class path: result".
+func (b *bench) said() []string {
+	var out []string
+	for _, u := range b.plan.Units {
+		for _, o := range u.Outcomes {
+			out = append(out, fmt.Sprintf("%d %s %s", o.Seq, o.Action, o.Result))
+		}
+	}
+	return out
+}
+
+// brief is a finding in one line: class without "flux/", path or subject, bad indexes.
+func brief(f *finding.Finding) string {
+	s := strings.TrimPrefix(f.Class, "flux/") + " "
+	if f.Path != nil {
+		s += "/" + *f.Path
+	} else {
+		s += f.Subject
+	}
+	var d keyDetail
+	if json.Unmarshal(f.Detail, &d) == nil && len(d.Bad) > 0 && f.Path != nil {
+		var ix []string
+		for _, b := range d.Bad {
+			ix = append(ix, fmt.Sprint(b.Index))
+		}
+		s += " " + strings.Join(ix, ",")
+	}
+	return s
+}
+
+func briefs(fs []finding.Finding) []string {
+	var out []string
+	for i := range fs {
+		out = append(out, brief(&fs[i]))
+	}
+	slices.Sort(out)
+	return out
+}
+
+func sameLines(t testing.TB, what string, have, want []string) {
+	t.Helper()
+	have, want = slices.Sorted(slices.Values(have)), slices.Sorted(slices.Values(want))
+	if !slices.Equal(have, want) {
+		t.Errorf("%s:\n  have %q\n  want %q", what, have, want)
+	}
+}
+
+// oracle reads a store as Flux does, through SQLite and with encoding/json, and says why Flux would not accept it. It is
+// slow and simple, and shares nothing with the code under test but the format of a blobref.
+type oracle struct {
+	t     testing.TB
+	blobs map[treeobj.Ref][]byte
+	root  treeobj.Ref
+	rows  []string // checkpoint values, newest first
+	wrong []string
+	seen  map[treeobj.Ref]bool
+}
+
+// accept copies the store and looks at the copy, so that SQLite leaves nothing beside the original.
+func accept(t testing.TB, path string) *oracle {
+	t.Helper()
+	dir := t.TempDir()
+	to := filepath.Join(dir, FileName)
+	for _, s := range []string{"", "-wal", "-journal"} {
+		b, err := os.ReadFile(path + s)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			err = os.WriteFile(to+s, b, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	o := &oracle{t: t, blobs: map[treeobj.Ref][]byte{}, seen: map[treeobj.Ref]bool{}}
+	db, err := sqlite3.Open(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	o.query(db, "PRAGMA integrity_check", func(st *sqlite3.Stmt) {
+		if s := st.ColumnText(0); s != "ok" {
+			o.say("integrity_check: %s", s)
+		}
+	})
+	o.query(db, "SELECT hash, size, object, typeof(hash), typeof(object) FROM objects", func(st *sqlite3.Stmt) {
+		hash, object := string(st.ColumnRawText(0)), slices.Clone(st.ColumnRawBlob(2))
+		ref, err := treeobj.RefFromHash([]byte(hash))
+		if err != nil {
+			o.say("row: %v", err)
+			return
+		}
+		if st.ColumnText(3) != "text" {
+			o.say("%s: the key is %s", ref, st.ColumnText(3))
+			return
+		}
+		if size := st.ColumnInt64(1); size >= 0 && size < 1<<26 {
+			b := make([]byte, size)
+			n, err := lz4.UncompressBlock(object, b)
+			if err != nil || int64(n) != size {
+				o.say("%s: does not decode", ref)
+				return
+			}
+			object = b
+		}
+		if treeobj.Hash(ref.Alg(), object) != ref {
+			o.say("%s: content is wrong", ref)
+			return
+		}
+		o.blobs[ref] = object
+	})
+	o.checkpoints(db)
+	if len(o.rows) > 0 {
+		o.walk(o.root, "")
+	}
+	return o
+}
+
+func (o *oracle) say(format string, args ...any) {
+	o.wrong = append(o.wrong, fmt.Sprintf(format, args...))
+}
+
+func (o *oracle) query(db *sqlite3.Conn, sql string, row func(*sqlite3.Stmt)) {
+	st, _, err := db.Prepare(sql)
+	if err != nil {
+		o.say("%s: %v", sql, err)
+		return
+	}
+	defer st.Close()
+	for st.Step() {
+		row(st)
+	}
+	if err := st.Err(); err != nil {
+		o.say("%s: %v", sql, err)
+	}
+}
+
+func (o *oracle) checkpoints(db *sqlite3.Conn) {
+	sql, legacy := "SELECT value, typeof(value) FROM checkpt_v2 ORDER BY id DESC", false
+	o.query(db, "SELECT 1 FROM sqlite_schema WHERE name='checkpt'", func(*sqlite3.Stmt) { legacy = true })
+	if legacy {
+		sql = "SELECT value, typeof(value) FROM checkpt"
+	}
+	o.query(db, sql, func(st *sqlite3.Stmt) {
+		var v struct {
+			Version *int   `json:"version"`
+			Rootref string `json:"rootref"`
+		}
+		text := st.ColumnText(0)
+		err := json.Unmarshal([]byte(text), &v)
+		ref, rerr := treeobj.ParseRef(v.Rootref)
+		if err != nil || rerr != nil || v.Version == nil || *v.Version > 1 || st.ColumnText(1) != "text" {
+			o.say("checkpoint row %q", text)
+			return
+		}
+		if len(o.rows) == 0 {
+			o.root = ref
+		}
+		o.rows = append(o.rows, text)
+	})
+	if len(o.rows) == 0 {
+		o.say("no checkpoint")
+	}
+}
+
+type plainObject struct {
+	Ver  int             `json:"ver"`
+	Type string          `json:"type"`
+	Data json.RawMessage `json:"data"`
+}
+
+func (o *oracle) walk(ref treeobj.Ref, path string) {
+	if o.seen[ref] {
+		return
+	}
+	o.seen[ref] = true
+	content, ok := o.blobs[ref]
+	var obj plainObject
+	if !ok {
+		o.say("%q: directory is lost", path)
+	} else if err := json.Unmarshal(content, &obj); err != nil || obj.Type != "dir" || obj.Ver != 1 {
+		o.say("%q: no directory: %.60s", path, content)
+	} else {
+		o.dir(obj.Data, path)
+	}
+}
+
+func (o *oracle) dir(data json.RawMessage, path string) {
+	var entries map[string]plainObject
+	if err := json.Unmarshal(data, &entries); err != nil {
+		o.say("%q: %v", path, err)
+	}
+	for name, e := range entries {
+		key := joinKey(path, name)
+		var refs []treeobj.Ref
+		switch e.Type {
+		case "val":
+			var b []byte
+			if json.Unmarshal(e.Data, &b) != nil {
+				o.say("%q: bad base64", key)
+			}
+		case "dir":
+			o.dir(e.Data, key)
+		case "valref", "dirref":
+			var texts []string
+			if json.Unmarshal(e.Data, &texts) != nil || len(texts) == 0 {
+				o.say("%q: bad references", key)
+			}
+			for _, s := range texts {
+				r, err := treeobj.ParseRef(s)
+				if err != nil {
+					o.say("%q: %v", key, err)
+				}
+				refs = append(refs, r)
+			}
+		case "symlink":
+		default:
+			o.say("%q: type %q", key, e.Type)
+		}
+		if e.Type == "dirref" && len(refs) == 1 {
+			o.walk(refs[0], key)
+			continue
+		}
+		for i, r := range refs {
+			if _, ok := o.blobs[r]; !ok {
+				o.say("%q: blob %d is lost", key, i)
+			}
+		}
+	}
+}
+
+// value reads a key of the tree that Flux would start from; ok is false when it is not there or no value.
+func (o *oracle) value(key string) (content []byte, ok bool) {
+	obj, ok := o.object(key)
+	if !ok {
+		return nil, false
+	}
+	switch obj.Type {
+	case "val":
+		err := json.Unmarshal(obj.Data, &content)
+		return content, err == nil
+	case "valref":
+		var texts []string
+		if json.Unmarshal(obj.Data, &texts) != nil {
+			return nil, false
+		}
+		for _, s := range texts {
+			r, err := treeobj.ParseRef(s)
+			part, ok := o.blobs[r]
+			if err != nil || !ok {
+				return nil, false
+			}
+			content = append(content, part...)
+		}
+		return content, true
+	}
+	return nil, false
+}
+
+func (o *oracle) object(key string) (plainObject, bool) {
+	at := plainObject{Type: "dirref", Data: json.RawMessage(fmt.Sprintf("[%q]", o.root))}
+	if key == "" {
+		return at, true
+	}
+	for _, name := range strings.Split(key, ".") {
+		entries, ok := o.entries(at)
+		if !ok {
+			return at, false
+		}
+		if at, ok = entries[name]; !ok {
+			return at, false
+		}
+	}
+	return at, true
+}
+
+func (o *oracle) entries(obj plainObject) (entries map[string]plainObject, ok bool) {
+	if obj.Type == "dirref" {
+		var texts []string
+		if json.Unmarshal(obj.Data, &texts) != nil || len(texts) != 1 {
+			return nil, false
+		}
+		ref, err := treeobj.ParseRef(texts[0])
+		content, have := o.blobs[ref]
+		if err != nil || !have || json.Unmarshal(content, &obj) != nil {
+			return nil, false
+		}
+	}
+	return entries, obj.Type == "dir" && json.Unmarshal(obj.Data, &entries) == nil
+}
+
+func (o *oracle) has(key string) bool {
+	_, ok := o.object(key)
+	return ok
+}
+
+// accepted fails the test when Flux would not take the store.
+func (o *oracle) accepted(when string) {
+	o.t.Helper()
+	if len(o.wrong) > 0 {
+		o.t.Errorf("%s: %d things are wrong: %q", when, len(o.wrong), o.wrong[:min(8, len(o.wrong))])
+	}
+}
+
+// sql runs statements on the store through SQLite, in rollback mode so that no -wal comes up.
+func (b *bench) sql(statements string, args ...any) {
+	b.t.Helper()
+	b.versions(1)
+	db, err := sqlite3.Open(b.path)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	err = db.Exec("PRAGMA journal_mode=OFF")
+	if err == nil && len(args) == 0 {
+		err = db.Exec(statements)
+	} else if err == nil {
+		var st *sqlite3.Stmt
+		if st, _, err = db.Prepare(statements); err == nil {
+			for i, a := range args {
+				switch a := a.(type) {
+				case string:
+					err = errors.Join(err, st.BindText(i+1, a))
+				case []byte:
+					err = errors.Join(err, st.BindBlob(i+1, a))
+				case int:
+					err = errors.Join(err, st.BindInt(i+1, a))
+				default:
+					err = fmt.Errorf("cannot bind %T", a)
+				}
+			}
+			err = errors.Join(err, st.Exec(), st.Close())
+		}
+	}
+	if err = errors.Join(err, db.Close()); err != nil {
+		b.t.Fatalf("%.80s: %v", statements, err)
+	}
+	b.versions(2)
+}
+
+// versions says in the header whether the database is used with a -wal (2) or not (1).
+func (b *bench) versions(v byte) { b.patch(18, v, v) }
+
+func (b *bench) patch(off int64, bytes ...byte) {
+	b.t.Helper()
+	f, err := os.OpenFile(b.path, os.O_RDWR, 0)
+	if err == nil {
+		_, err = f.WriteAt(bytes, off)
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// lab makes a store of so many jobs.
+func (b *bench) lab(opt fluxlab.Options) {
+	b.t.Helper()
+	if _, err := fluxlab.Make(context.Background(), b.path, opt); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// seedTree is a small store made by hand: blobs that are put, and checkpoints that name roots.
+type seedTree struct {
+	t     testing.TB
+	alg   treeobj.Alg
+	blobs map[treeobj.Ref][]byte
+	order []treeobj.Ref
+	ckpts []string // checkpoint values, oldest first
+	gone  map[treeobj.Ref]bool
+}
+
+func newSeed(t testing.TB) *seedTree {
+	return &seedTree{t: t, alg: treeobj.SHA1, blobs: map[treeobj.Ref][]byte{}, gone: map[treeobj.Ref]bool{}}
+}
+
+func (s *seedTree) put(content string) treeobj.Ref {
+	r := treeobj.Hash(s.alg, []byte(content))
+	if _, ok := s.blobs[r]; !ok {
+		s.blobs[r] = []byte(content)
+		s.order = append(s.order, r)
+	}
+	return r
+}
+
+// lose makes a blob that is referred to and not stored.
+func (s *seedTree) lose(content string) treeobj.Ref {
+	r := s.put(content)
+	s.gone[r] = true
+	return r
+}
+
+func (s *seedTree) valref(parts ...treeobj.Ref) string {
+	b, err := treeobj.NewValref(parts...)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return string(b)
+}
+
+func (s *seedTree) val(content string) string { return string(treeobj.NewVal([]byte(content))) }
+
+// dirText is the text of a directory object; entries alternate names and tree objects.
+func (s *seedTree) dirText(entries ...string) string {
+	s.t.Helper()
+	m := map[string]string{}
+	for i := 0; i < len(entries); i += 2 {
+		m[entries[i]] = entries[i+1]
+	}
+	var parts []string
+	for name := range m {
+		parts = append(parts, string(treeobj.AppendString(nil, name))+":"+m[name])
+	}
+	slices.Sort(parts)
+	return `{"data":{` + strings.Join(parts, ",") + `},"type":"dir","ver":1}`
+}
+
+func (s *seedTree) dirref(ref treeobj.Ref) string {
+	b, err := treeobj.NewDirref(ref)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return string(b)
+}
+
+// dir stores a directory and returns a dirref to it.
+func (s *seedTree) dir(entries ...string) string { return s.dirref(s.put(s.dirText(entries...))) }
+
+// checkpoint adds a row that names the root which a dirref refers to.
+func (s *seedTree) checkpoint(root treeobj.Ref) {
+	n := len(s.ckpts)
+	s.ckpts = append(s.ckpts, fmt.Sprintf(`{"version":1,"rootref":"%s","sequence":%d,"timestamp":%d.5}`, root, 10+n, 1795000000+600*n))
+}
+
+// build writes the store.
+func (s *seedTree) build(path string) {
+	s.t.Helper()
+	err := sqliteedit.Build(context.Background(), path, sqliteedit.BuildOptions{PageSize: 4096, WAL: true}, func(db *sqliteedit.DB) error {
+		if err := errors.Join(db.Exec(sqlObjects), db.Exec(sqlCheckpoint)); err != nil {
+			return err
+		}
+		for _, r := range s.order {
+			if s.gone[r] {
+				continue
+			}
+			row := newRow(s.blobs[r], 1, true)
+			if err := db.Exec("INSERT INTO objects(hash,size,object,epoch) VALUES(?,?,?,?)", string(r.Sum()), *row.Size, []byte(row.Object), 1); err != nil {
+				return err
+			}
+		}
+		for _, v := range s.ckpts {
+			if err := db.Exec("INSERT INTO checkpt_v2(value) VALUES(?)", v); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
