@@ -37,7 +37,10 @@ func (s *Shell) Interactive(ctx context.Context, report func(error)) error {
 		if errors.Is(err, ErrExit) {
 			return nil
 		}
-		if err != nil {
+		switch {
+		case errors.Is(err, context.Canceled):
+			s.remark("interrupted")
+		case err != nil:
 			report(err)
 		}
 	}

@@ -138,13 +138,26 @@ func (s *Shell) suggest(name string) string {
 }
 
 // Script runs the lines of r one after the other. An error is given to report and does not end the script; the first one
-// is returned at the end.
+// is returned at the end. When ctx ends while r has no line to give, the reading goroutine stays behind until r does.
 func (s *Shell) Script(ctx context.Context, r io.Reader, report func(error)) error {
+	lines, failed := make(chan string), make(chan error, 1)
+	done := make(chan struct{})
+	defer close(done)
+	go readLines(r, lines, failed, done)
 	var first error
-	lines := bufio.NewScanner(r)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		err := s.Run(ctx, lines.Text())
+	for {
+		var line string
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case err := <-failed:
+			if err != nil {
+				return fmt.Errorf("read commands: %w", err)
+			}
+			return first
+		case line = <-lines:
+		}
+		err := s.Run(ctx, line)
 		if errors.Is(err, ErrExit) {
 			return first
 		}
@@ -158,10 +171,23 @@ func (s *Shell) Script(ctx context.Context, r io.Reader, report func(error)) err
 			}
 		}
 	}
-	if err := lines.Err(); err != nil {
-		return fmt.Errorf("read commands: %w", err)
+}
+
+// maxLine bounds the length of one line of a script, in bytes.
+const maxLine = 1 << 20
+
+// readLines sends the lines of r and then how it ended; it gives up when done is closed.
+func readLines(r io.Reader, lines chan<- string, failed chan<- error, done <-chan struct{}) {
+	in := bufio.NewScanner(r)
+	in.Buffer(nil, maxLine)
+	for in.Scan() {
+		select {
+		case lines <- in.Text():
+		case <-done:
+			return
+		}
 	}
-	return first
+	failed <- in.Err()
 }
 
 // remark writes a line for the person.
