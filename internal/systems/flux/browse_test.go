@@ -450,3 +450,23 @@ func TestBrowseUse(t *testing.T) {
 		}
 	}
 }
+
+// TestBrowseDeep is about a tree that is deeper than anybody needs: looking into it works, and a dump says what it left out.
+func TestBrowseDeep(t *testing.T) {
+	const levels = 1500
+	blobs := [][]byte{dirOf(`"v":{"data":"eA==","type":"val","ver":1}`)}
+	for range levels {
+		below := blobs[len(blobs)-1]
+		blobs = append(blobs, dirOf(`"d":{"data":["`+refOf(below)+`"],"type":"dirref","ver":1},"v":{"data":"eQ==","type":"val","ver":1}`))
+	}
+	v := browse(t, small(t, blobs...))
+	path := append(strings.Split(strings.TrimSuffix(strings.Repeat("d.", levels), "."), "."), "v")
+	n, err := v.Lookup(context.Background(), path, true)
+	if err != nil || n.Size != 1 {
+		t.Fatalf("%+v, %v", n, err)
+	}
+	out, err := command(t, v, "dump", filepath.Join(t.TempDir(), "deep.tar"))
+	if !errors.Is(err, store.ErrPartial) || !strings.Contains(out, "1001 keys in ") || !strings.Contains(out, "levels deep") {
+		t.Errorf("%s, %v", out, err)
+	}
+}
