@@ -336,14 +336,14 @@ func exec1(t testing.TB, path, sql string) {
 func small(t testing.TB, blobs ...[]byte) string {
 	t.Helper()
 	var sql strings.Builder
-	sql.WriteString(`CREATE TABLE objects(hash BLOB PRIMARY KEY, size INT, object BLOB, epoch INT DEFAULT 0);
+	sql.WriteString(`BEGIN; CREATE TABLE objects(hash BLOB PRIMARY KEY, size INT, object BLOB, epoch INT DEFAULT 0);
 		CREATE TABLE checkpt_v2(id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, value TEXT);`)
 	var root treeobj.Ref
 	for _, b := range blobs {
 		root = treeobj.Hash(treeobj.SHA1, b)
 		fmt.Fprintf(&sql, "INSERT OR IGNORE INTO objects VALUES (CAST(X'%x' AS TEXT), -1, X'%x', 1);", root.Sum(), b)
 	}
-	fmt.Fprintf(&sql, `INSERT INTO checkpt_v2 (value) VALUES ('{"version":1,"rootref":"%s","sequence":4,"timestamp":1700000000.5}');`, root)
+	fmt.Fprintf(&sql, `INSERT INTO checkpt_v2 (value) VALUES ('{"version":1,"rootref":"%s","sequence":4,"timestamp":1700000000.5}'); COMMIT;`, root)
 	path := filepath.Join(t.TempDir(), "content.sqlite")
 	exec1(t, path, sql.String())
 	return path
