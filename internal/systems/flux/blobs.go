@@ -45,8 +45,12 @@ func (b *blobReader) at(e entry) (*blobRow, error) {
 	return &b.out, nil
 }
 
-// content returns the content of a row that the sweep found good.
-func (b *blobReader) content(e entry) ([]byte, error) {
+// content returns the content of row number n, which the sweep found good or which could be mended.
+func (b *blobReader) content(n int) ([]byte, error) {
+	if m, ok := b.u.mended[uint32(n)]; ok {
+		return m.content, nil
+	}
+	e := b.u.idx.at(n)
 	row, err := b.at(e)
 	if err != nil {
 		return nil, err
@@ -57,8 +61,15 @@ func (b *blobReader) content(e entry) ([]byte, error) {
 	return row.Content, nil
 }
 
-// get returns the content of ref, and false if it is not in the store or not good.
+// get returns the content of ref, and false if it is not in the store or neither good nor mended.
 func (b *blobReader) get(ref treeobj.Ref) ([]byte, bool) {
+	if len(b.u.mended) > 0 {
+		if n := b.u.idx.find(ref.Sum()); n >= 0 {
+			if m, ok := b.u.mended[uint32(n)]; ok {
+				return m.content, true
+			}
+		}
+	}
 	row, ok := b.lookup(ref)
 	if !ok || row.Status != statusGood {
 		return nil, false

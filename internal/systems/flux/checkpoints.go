@@ -232,18 +232,27 @@ func (u *unit) judgeRoot(b *blobReader, ref treeobj.Ref) rootFault {
 	if !ok {
 		return rootFault{DanglingRoot, "no such row"}
 	}
-	if f := rowFault(row); f.class != "" {
-		// A key of the wrong storage class hides a good root; the tree below can still be looked at.
-		if f.class == HashStorageClass {
-			return rootFault{}
-		}
+	content := row.Content
+	if f := rowFault(row); f.class != "" && f.class != HashStorageClass {
 		return f
 	}
+	// A key of the wrong storage class hides a good root; the tree below can still be looked at.
 	var scan treeobj.Scanner
-	if t := scan.ParseDir(row.Content); !t.IsDir() || t.Broken || t.Root.Rule != treeobj.RuleNone {
+	if t := scan.ParseDir(content); !t.IsDir() || t.Broken || t.Root.Rule != treeobj.RuleNone {
 		return rootFault{NotADirectory, fmt.Sprintf("the blob is no directory: %v", t.Err(-1))}
 	}
 	return rootFault{}
+}
+
+// rootMended tells whether ref is a root whose row is damaged and whose right content is known.
+func (u *unit) rootMended(ref treeobj.Ref) bool {
+	n := u.idx.find(ref.Sum())
+	if n < 0 {
+		return false
+	}
+	m, ok := u.mended[uint32(n)]
+	var scan treeobj.Scanner
+	return ok && scan.ParseDir(m.content).IsDir()
 }
 
 // rowFault classifies the row of a blob that something refers to.
@@ -271,7 +280,7 @@ func (u *unit) chooseRoots(ctx context.Context) ([]chosenRoot, error) {
 	b := newBlobReader(u)
 	var usable []chosenRoot
 	for _, r := range all {
-		if u.judgeRoot(b, r.ref).class != "" {
+		if u.judgeRoot(b, r.ref).class != "" && !u.rootMended(r.ref) {
 			continue
 		}
 		usable = append(usable, r)

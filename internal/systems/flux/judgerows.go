@@ -130,6 +130,13 @@ func (r *reporter) rootFinding(root chosenRoot, fault rootFault, back *chosenRoo
 	}
 	f.Actions = []finding.Action{finding.Rollback, finding.Ignore}
 	f.Suggested = finding.Rollback
+	if r.u.rootMended(root.ref) {
+		m := r.u.mended[uint32(r.u.idx.find(root.ref.Sum()))]
+		f.Actions = []finding.Action{finding.Rewrite, finding.Rollback, finding.Ignore}
+		f.Suggested, f.Why = finding.Rewrite, "nothing is lost: the hash proves the right content"
+		f.Evidence = append(f.Evidence, finding.Evidence{Witness: "hash of " + root.ref.String(), Says: "proves the right content: " + m.how})
+		return f
+	}
 	if back == nil {
 		f.Actions, f.Suggested = []finding.Action{finding.Recreate, finding.Ignore}, finding.Recreate
 		f.Why = "no other root is in the store; fettle flux recover looks for a dump first"

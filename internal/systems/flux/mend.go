@@ -1,6 +1,7 @@
 package flux
 
 import (
+	"context"
 	"fmt"
 	"slices"
 
@@ -12,11 +13,53 @@ import (
 // The name of a blob is the hash of its content, so a guess at the content can be proved. mend guesses what commonly
 // happens: a wrong size column, content stored in the other form than the size says, one flipped bit.
 
-// mendBudget bounds the bytes that are hashed for one row.
-const mendBudget = 512 << 20
+// mendRow bounds the bytes that are hashed for one row, mendAll those for all rows of a check.
+const (
+	mendRow = 512 << 20
+	mendAll = 4 << 30
+)
 
-// mend finds the right content of a row whose content is wrong or cannot be decoded. how says what was wrong.
-func mend(row *blobRow) (content []byte, how string, ok bool) {
+// mended is the right content of a row that holds something else, proved by the hash.
+type mended struct {
+	content []byte
+	how     string // what was wrong, for people
+}
+
+// mendRows works out the right content of damaged rows, as far as that is affordable, before the tree is walked: what lies
+// below a directory that can be mended is there, and damage below it must be found now and not by a second check.
+func (u *unit) mendRows(ctx context.Context) error {
+	u.mended = map[uint32]mended{}
+	if u.counts.Bad == 0 {
+		return nil
+	}
+	b := newBlobReader(u)
+	budget, room := int64(mendAll), int64(maxMended)
+	for n := 0; n < u.idx.n && budget > 0 && room > 0; n++ {
+		e := u.idx.at(n)
+		if e.goodContent() {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		row, err := b.at(e)
+		if err != nil {
+			return err
+		}
+		if content, how, ok := mend(row, &budget); ok {
+			u.mended[uint32(n)] = mended{content, how}
+			room -= int64(len(content))
+		}
+	}
+	return nil
+}
+
+// maxMended bounds the memory of mended content in bytes.
+const maxMended = 64 << 20
+
+// mend finds the right content of a row whose content is wrong or cannot be decoded. how says what was wrong. budget is
+// how many bytes may be hashed; what was used is taken off.
+func mend(row *blobRow, budget *int64) (content []byte, how string, ok bool) {
 	want, err := treeobj.RefFromHash(row.Hash)
 	if err != nil || row.Stored == nil {
 		return nil, "", false
@@ -28,7 +71,7 @@ func mend(row *blobRow) (content []byte, how string, ok bool) {
 	if out, ok := unpackUnknown(row.Stored); ok && right(out) {
 		return out, fmt.Sprintf("the size column is wrong: %d, not %d", len(out), row.Size), true
 	}
-	if out, ok := flipStored(row, right); ok {
+	if out, ok := flipStored(row, right, budget); ok {
 		return out, "one bit of the stored bytes was flipped", true
 	}
 	return nil, "", false
@@ -53,11 +96,12 @@ func unpackUnknown(stored []byte) ([]byte, bool) {
 }
 
 // flipStored tries every single bit of the stored bytes, as long as that is affordable.
-func flipStored(row *blobRow, right func([]byte) bool) ([]byte, bool) {
-	size := max(int64(len(row.Stored)), row.Size, 1)
-	if int64(len(row.Stored))*8*size > mendBudget {
+func flipStored(row *blobRow, right func([]byte) bool, budget *int64) ([]byte, bool) {
+	cost := int64(len(row.Stored)) * 8 * max(int64(len(row.Stored)), row.Size, 1)
+	if cost > min(*budget, mendRow) {
 		return nil, false
 	}
+	*budget -= cost
 	b := slices.Clone(row.Stored)
 	var out []byte
 	if row.Size >= 0 {

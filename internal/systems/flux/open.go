@@ -162,8 +162,9 @@ type unit struct {
 	// Set by the comparison of the index.
 	indexed indexState
 	// Set by the walk.
-	roots []chosenRoot
-	reach *reach
+	mended map[uint32]mended // by entry number
+	roots  []chosenRoot
+	reach  *reach
 }
 
 func openUnit(path string, o options) (*unit, error) {

@@ -2,6 +2,7 @@ package flux
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"runtime"
 	"slices"
@@ -163,6 +164,13 @@ func (p *planner) noCheckpoint(d *store.Decision) error {
 
 // lostRoot goes back to the newest tree that can be had: the rows that cannot be used are removed.
 func (p *planner) lostRoot(d *store.Decision) error {
+	var detail keyDetail
+	if err := json.Unmarshal(d.Finding.Detail, &detail); err != nil {
+		return err
+	}
+	if d.Action == finding.Rewrite && p.mendKey(d, &detail) {
+		return nil
+	}
 	cur := p.u.current()
 	if p.root.IsZero() || d.Action == finding.Recreate {
 		p.newRoot, p.recreate = true, true

@@ -102,7 +102,8 @@ func (p *planner) orphanRow(d *store.Decision) error {
 	before := rowOf(row, rowID)
 	p.rebuild = p.rebuild || row.Why == shortRow
 	if d.Action == finding.Rewrite {
-		if content, how, ok := mend(row); ok {
+		budget := int64(mendRow)
+		if content, how, ok := mend(row, &budget); ok {
 			p.mendRow(ref, before, content)
 			p.done(&d.Finding, d.Action, "written again: "+how, "")
 			return nil

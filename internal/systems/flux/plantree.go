@@ -123,7 +123,8 @@ func (p *planner) mendKey(d *store.Decision, detail *keyDetail) bool {
 		}
 		before := rowOf(row, rowID)
 		before.Object = slices.Clone(before.Object)
-		content, how, ok := mend(row)
+		budget := int64(mendRow)
+		content, how, ok := mend(row, &budget)
 		if !ok {
 			return false
 		}

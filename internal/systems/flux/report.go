@@ -29,7 +29,6 @@ type reporter struct {
 	older       *versionFinder
 	olderTries  int
 	back        *rollback // nil: there is no checkpoint that the whole store could go back to
-	mendTries   int
 }
 
 // rollback is the newest checkpoint whose whole tree is good, and what going back to it costs.
@@ -49,7 +48,7 @@ func (u *unit) reportDamage(ctx context.Context, env store.Env) error {
 			return err
 		}
 	}
-	r := &reporter{u: u, env: env, v: newDirVisitor(u), lost: map[string]bool{}, extra: max(100000, u.idx.n), olderTries: maxOlderTries, mendTries: maxMendTries}
+	r := &reporter{u: u, env: env, v: newDirVisitor(u), lost: map[string]bool{}, extra: max(100000, u.idx.n), olderTries: maxOlderTries}
 	for _, ref := range u.indexed.Lost {
 		r.lost[ref] = true
 	}
@@ -236,39 +235,28 @@ func (r *reporter) key(ctx context.Context, c *keyClaims) error {
 	return err
 }
 
-// maxMendTries bounds for how many blobs a check tries to work out the right content; a plan with the action rewrite
-// tries all of them.
-const maxMendTries = 64
-
-// offerMend suggests to write the damaged rows of a key again if their right content can be proved.
+// offerMend suggests to write the damaged rows of a key again if their right content could be proved.
 func (r *reporter) offerMend(f *finding.Finding, c *keyClaims) {
 	if !slices.Contains(f.Actions, finding.Rewrite) || f.Class == HashStorageClass {
 		return
 	}
-	reader := newBlobReader(r.u)
-	how := ""
+	var proofs []finding.Evidence
 	for _, b := range c.Bad {
-		if r.mendTries == 0 {
-			return
+		n, have := r.v.lookup(b.Ref)
+		if n >= 0 && have.goodContent() {
+			continue // only its key is wrong
 		}
-		r.mendTries--
-		row, ok := reader.lookup(b.Ref)
-		if !ok {
+		m, ok := r.u.mended[uint32(max(n, 0))]
+		if n < 0 || !ok {
 			drop(f, finding.Rewrite)
 			return
 		}
-		if row.BlobKey && row.Status == statusGood {
-			continue
+		if len(proofs) < 8 {
+			proofs = append(proofs, finding.Evidence{Witness: "hash of " + b.Text, Says: "proves the right content: " + m.how})
 		}
-		_, h, ok := mend(row)
-		if !ok {
-			drop(f, finding.Rewrite)
-			return
-		}
-		how = h
-		f.Evidence = append(f.Evidence, finding.Evidence{Witness: "hash of " + b.Text, Says: "proves the right content: " + h})
 	}
-	if how != "" {
+	if len(proofs) > 0 {
+		f.Evidence = append(f.Evidence, proofs...)
 		f.Prefer(finding.Rewrite, "nothing is lost: the hash proves the right content")
 	}
 }
@@ -283,7 +271,11 @@ func (r *reporter) directory(root chosenRoot, n int, dirPath string) ([]listItem
 	if err != nil {
 		return nil, err
 	}
-	t := r.v.scan.ParseDir(row.Content)
+	content, err := r.v.b.content(n)
+	if err != nil {
+		return nil, err
+	}
+	t := r.v.scan.ParseDir(content)
 	base := keyClaims{Dir: ref, DirPath: dirPath, Root: root}
 	var items []listItem
 	logBad := dirPath != "" && jobDir(dirPath) == dirPath && r.jobLogBad(t)
@@ -316,14 +308,14 @@ func (r *reporter) directory(root chosenRoot, n int, dirPath string) ([]listItem
 func (r *reporter) subdirectory(e *treeobj.Entry, c *keyClaims) []listItem {
 	var items []listItem
 	c.Bad = r.badRefs(e, DanglingDirref)
-	n, have := r.v.lookup(e.Ref)
+	n, _ := r.v.lookup(e.Ref)
 	if len(c.Bad) == 0 && r.u.reach.notDir.has(n) {
 		c.Bad = []badRef{r.notDirectory(e.Ref, n)}
 	}
 	if len(c.Bad) > 0 {
 		items = append(items, listItem{claims: c})
 	}
-	if n >= 0 && have.goodContent() && !r.u.reach.notDir.has(n) && r.taint.bad.has(n) {
+	if n >= 0 && r.u.readable(n) && !r.u.reach.notDir.has(n) && r.taint.bad.has(n) {
 		items = append(items, listItem{child: n, path: c.Path})
 	}
 	return items
@@ -333,7 +325,7 @@ func (r *reporter) subdirectory(e *treeobj.Entry, c *keyClaims) []listItem {
 func (r *reporter) notDirectory(ref treeobj.Ref, n int) badRef {
 	b := badRef{Ref: ref, Text: ref.String(), Class: NotADirectory, Says: "the blob is no directory object"}
 	reader := newBlobReader(r.u) // the visitor's own buffers hold the directory that is being listed
-	content, err := reader.content(r.u.idx.at(n))
+	content, err := reader.content(n)
 	if err != nil {
 		return b
 	}

@@ -35,6 +35,9 @@ func (r *reporter) orphans(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if cur := u.current(); cur != nil && ref == cur.ref && u.opts.checkpoint == "" && !e.has(flagDuplicate) {
+			continue // the finding about the root is about this row
+		}
 		if e.has(flagDuplicate) {
 			if ref != firstOf {
 				firstOf = ref

@@ -213,7 +213,7 @@ func newDirVisitor(u *unit) *dirVisitor { return &dirVisitor{u: u, b: newBlobRea
 
 // visit reads directory number n and looks at every entry. Only operational failures are errors.
 func (v *dirVisitor) visit(n int, out *batchResult) error {
-	content, err := v.b.content(v.u.idx.at(n))
+	content, err := v.b.content(n)
 	if err != nil {
 		return err
 	}
@@ -279,7 +279,7 @@ func (v *dirVisitor) entry(e *treeobj.Entry, out *batchResult) (bad bool) {
 			out.used = append(out.used, uint32(n))
 			out.counts.LostDir++
 			bad = true
-			if !have.goodContent() {
+			if !v.u.readable(n) {
 				return bad
 			}
 		}
@@ -299,6 +299,15 @@ func (v *dirVisitor) entry(e *treeobj.Entry, out *batchResult) (bad bool) {
 		})
 	}
 	return bad
+}
+
+// readable tells whether the right content of row n can be had.
+func (u *unit) readable(n int) bool {
+	if u.idx.at(n).goodContent() {
+		return true
+	}
+	_, ok := u.mended[uint32(n)]
+	return ok
 }
 
 // lookup finds the row for r; n is -1 when there is none.

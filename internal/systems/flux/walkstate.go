@@ -22,6 +22,9 @@ func (u *unit) walkTree(ctx context.Context, env store.Env) (err error) {
 	if err := u.ensureIndex(ctx, env); err != nil {
 		return err
 	}
+	if err := u.mendRows(ctx); err != nil {
+		return err
+	}
 	if u.roots, err = u.chooseRoots(ctx); err != nil {
 		return err
 	}
@@ -75,7 +78,7 @@ func (u *unit) walkTree(ctx context.Context, env store.Env) (err error) {
 // pushRoots puts the chosen roots on the stack. Those that are not there are judged by the report, not by the walk.
 func (w *walker) pushRoots() {
 	for _, r := range w.u.roots {
-		if n := w.u.idx.find(r.ref.Sum()); n >= 0 && w.u.idx.at(n).goodContent() {
+		if n := w.u.idx.find(r.ref.Sum()); n >= 0 && w.u.readable(n) {
 			w.push([]uint32{uint32(n)})
 		}
 	}
