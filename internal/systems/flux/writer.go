@@ -249,5 +249,24 @@ func (w *writer) place(path string, c store.Change) error {
 	if err != nil {
 		return err
 	}
-	return w.bring(k, path)
+	if err := w.bring(k, path); err != nil {
+		return err
+	}
+	return w.dropBuilt(path, c.Before)
+}
+
+// dropBuilt removes a new database that an undo finds still lying beside the store, because the apply was cut off before
+// the swap.
+func (w *writer) dropBuilt(path string, before store.Bytes) error {
+	if path != w.u.path || before == nil {
+		return nil
+	}
+	k, err := parseKept(before)
+	if err != nil || !w.isBuilt(k) {
+		return err
+	}
+	if err := os.Remove(w.keptPath(k, path)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
 }
