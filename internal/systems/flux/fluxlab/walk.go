@@ -8,8 +8,12 @@ import (
 	"strings"
 )
 
-// maxPaths bounds the walk: it follows every path, so a store with many ways to the same directory is not for it.
-const maxPaths = 20_000_000
+// The walk follows every path, so a store with many ways to the same directory is not for it: it ends at so many paths,
+// and so many more per row.
+const (
+	maxPaths       = 300_000
+	maxPathsPerRow = 10
+)
 
 // errTooManyPaths is why the naive walk gives up.
 var errTooManyPaths = errors.New("too many paths for a walk that follows every one of them")
@@ -68,7 +72,7 @@ func (p *picture) walk(root string) (*survey, error) {
 		p.eventlog(s, at, &dir)
 		slices.Reverse(children)
 		stack = append(stack, children...)
-		if len(s.paths)+len(stack) > maxPaths {
+		if len(s.paths)+len(stack) > maxPaths+maxPathsPerRow*p.count {
 			return nil, errTooManyPaths
 		}
 	}
