@@ -92,3 +92,6 @@ func gone(err error) error {
 	}
 	return err
 }
+
+// OS is the operating system.
+func OS() Files { return osFiles{} }

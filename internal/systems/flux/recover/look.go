@@ -68,10 +68,6 @@ func (s *session) noDatabase(other bool) error {
 		if err := s.askKept(old[len(old)-1]); err != nil {
 			return err
 		}
-		if len(s.dumps) == 0 && !s.ev.State.Known() {
-			s.rep.Route, s.rep.Why = RouteNothing, "there is no database, and the damaged one that is kept tells nothing: a new instance"
-			return nil
-		}
 	}
 	switch {
 	case other:
@@ -79,7 +75,13 @@ func (s *session) noDatabase(other bool) error {
 	default:
 		s.rep.note("there is no database, though there are dumps or earlier databases")
 	}
-	return s.verifyDumps()
+	if err := s.verifyDumps(); err != nil {
+		return err
+	}
+	if !other && s.goodDump() == nil && !s.ev.State.Known() {
+		s.rep.Route, s.rep.Why = RouteNothing, "there is no database, and nothing that is left tells anything: a new instance"
+	}
+	return nil
 }
 
 // kept lists the databases that earlier recoveries kept, oldest first, without their sidecars.
