@@ -65,9 +65,10 @@ of users, symbolic links, deep and wide directories, several checkpoints, and th
 			}
 			if a.json {
 				return a.line(struct {
-					Type string `json:"type"`
+					Type   string `json:"type"`
+					Schema int    `json:"schema"`
 					fluxlab.Made
-				}{"made", m})
+				}{"made", 1, m})
 			}
 			a.print("%s: %d objects of %d jobs in %d commits, %s", out, m.Objects, m.Jobs, m.Commits, time.Since(start).Round(100*time.Millisecond))
 			a.print("  %s", a.commandLine("check", out))
