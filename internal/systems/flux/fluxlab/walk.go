@@ -11,7 +11,7 @@ import (
 // The walk follows every path, so a store with many ways to the same directory is not for it: it ends at so many paths,
 // and so many more per row.
 const (
-	maxPaths       = 300_000
+	maxPaths       = 20_000
 	maxPathsPerRow = 10
 )
 
