@@ -100,3 +100,17 @@ func (r *Relic) GoodCheckpoint(ctx context.Context) (*Point, error) {
 	}
 	return &Point{Label: c.label(), Time: c.when()}, nil
 }
+
+// AlgorithmOf reads the content hash that the checkpoints of a store speak of: "sha1", "sha256", or "" when nothing tells.
+// It reads little.
+func AlgorithmOf(path string) (string, error) {
+	u, err := openUnit(path, options{})
+	if err != nil {
+		return "", err
+	}
+	defer u.file.Close()
+	if c := u.current(); c != nil {
+		return c.ref.Alg().String(), nil
+	}
+	return "", nil
+}

@@ -7,20 +7,21 @@ import (
 	"time"
 
 	"fettle/internal/format/fluxdump"
+	"fettle/internal/systems/flux"
 )
 
 // What Flux does with dump/RESTORE, read in its start script (rc1): with the broker attribute content.restore=auto, a
 // symlink of that name makes it EMPTY the database and then restore the archive that the link leads to. The archive is not
 // looked at before. If it is missing, Flux starts with an empty store and leaves the link, so that every later start
 // empties the database again; if it is garbage, the start fails with the database already gone. Without the attribute the
-// link means nothing. (flux restore writes sha1 references, so that for a sha256 store the start fails as well.)
+// link means nothing. In an instance that uses sha256, flux restore fails on its first blob, and the start with it.
 //
 // Therefore:
 //
 //   - Recovery never sets the link. A dump that is to be restored is made into the database directly: that works whatever
 //     the attribute says, for either hash, without the size limit, and with the drained nodes and job ids of all evidence,
 //     which are newer than the dump.
-//   - A link that leads to no good dump is set aside.
+//   - A link that leads to no good dump is set aside, and so is any link beside a store that uses sha256.
 //   - A link to a good dump stays where it takes nothing away: as long as the dump is as new as the database that was
 //     found and knows its job ids. That is the state after every clean shutdown with content.dump=auto.
 //   - A link to an older dump is somebody's wish, and stays as long as nothing had to be repaired. After a repair it is set
@@ -104,8 +105,12 @@ func (s *session) settleLinkOnly() error {
 	}
 	s.rep.Link = l
 	if l.Good {
-		l.Why = fmt.Sprintf("a good dump, of %s: with content.restore=auto the next start goes on from it", time.Unix(report.NewestTime, 0).UTC().Format(time.RFC3339))
-		return nil
+		alg, err := flux.AlgorithmOf(s.db)
+		if alg != "sha256" || err != nil {
+			l.Why = fmt.Sprintf("a good dump, of %s: with content.restore=auto the next start goes on from it", time.Unix(report.NewestTime, 0).UTC().Format(time.RFC3339))
+			return nil
+		}
+		l.Why = "flux restore cannot restore into a store that uses sha256"
 	}
 	l.Aside = l.Path + ".set-aside-" + s.stamp
 	s.rep.Route = RouteLink

@@ -383,6 +383,7 @@ func TestRestoreLink(t *testing.T) {
 		name   string
 		make   func(t *testing.T, dir string)
 		damage bool
+		hash   string
 		stays  bool
 		route  recover.Route
 	}{
@@ -390,11 +391,12 @@ func TestRestoreLink(t *testing.T) {
 		{name: "garbage, sound store", route: recover.RouteLink, make: func(t *testing.T, dir string) { write(t, filepath.Join(dir, "dump", "x.tgz"), noise(2000)) }},
 		{name: "empty archive, sound store", route: recover.RouteLink, make: func(t *testing.T, dir string) { write(t, filepath.Join(dir, "dump", "x.tgz"), emptyArchive(t)) }},
 		{name: "good, sound store", route: recover.RouteNothing, stays: true, make: func(t *testing.T, dir string) { dumpOf(t, db(dir), filepath.Join(dir, "dump", "x.tgz")) }},
+		{name: "good, sound sha256 store", route: recover.RouteLink, hash: "sha256", make: func(t *testing.T, dir string) { dumpOf(t, db(dir), filepath.Join(dir, "dump", "x.tgz")) }},
 		{name: "older, repaired store", route: recover.RouteRepair, damage: true, make: func(t *testing.T, dir string) { dumpOf(t, db(dir), filepath.Join(dir, "dump", "x.tgz")) }},
 		{name: "dangling, repaired store", route: recover.RouteRepair, damage: true, make: func(t *testing.T, dir string) {}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			dir := statedir(t, fluxlab.Options{Seed: 5})
+			dir := statedir(t, fluxlab.Options{Seed: 5, Hash: c.hash})
 			must(t, os.MkdirAll(filepath.Join(dir, "dump"), 0o755))
 			c.make(t, dir)
 			link := filepath.Join(dir, "dump", "RESTORE")
