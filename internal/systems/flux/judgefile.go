@@ -232,7 +232,7 @@ func (r *reporter) file(context.Context) error {
 			return err
 		}
 		if f.Class == BadSchema || f.Class == WALMissing {
-			r.schemaCause = &seq
+			r.schemaCause, r.walMissing = &seq, f.Class == WALMissing
 		}
 		if r.fileCause == nil && (f.Class == BadPage || f.Class == TruncatedFile) {
 			r.fileCause = &seq

@@ -210,11 +210,15 @@ func (r *reporter) noCheckpoint() error {
 	default:
 		f.Evidence = []finding.Evidence{{Witness: "checkpt_v2", Says: fmt.Sprintf("%d rows, none of them a checkpoint", len(u.checkpoints))}}
 	}
-	if len(u.roots) == 0 {
+	switch {
+	case len(u.roots) == 0 && r.walMissing:
+		drop(&f, finding.Restore)
+		f.Prefer(finding.Ignore, "what was written is in a -wal elsewhere; anything else than finding it would make an empty store")
+	case len(u.roots) == 0:
 		drop(&f, finding.Restore)
 		f.Why = "no root directory is in the store; fettle flux recover looks for a dump first"
 		f.Evidence = append(f.Evidence, finding.Evidence{Witness: "objects", Says: "no blob looks like a root directory"})
-	} else {
+	default:
 		o := u.roots[0].orphan
 		says := "looks like the newest root directory"
 		if o.good {

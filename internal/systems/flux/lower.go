@@ -357,7 +357,7 @@ func (e *editor) insert(c store.Change, hash string) error {
 		return err
 	}
 	var id, size, epoch any
-	if r.RowID != 0 {
+	if r.RowID != 0 && !e.trust { // in a new database the rows have other ids
 		id = r.RowID
 	}
 	if r.Size != nil {

@@ -76,6 +76,10 @@ func (u *unit) algorithm() treeobj.Alg {
 }
 
 func (p *planner) run() error {
+	defer func() {
+		// Where there is no table to write to, the file is built anew.
+		p.rebuild = p.rebuild || p.u.objectsRoot == 0 && p.newRoot
+	}()
 	order := make([]*store.Decision, 0, len(p.decided))
 	for _, d := range p.decided {
 		order = append(order, d)

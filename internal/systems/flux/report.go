@@ -21,6 +21,7 @@ type reporter struct {
 
 	fileCause   *int            // the finding about the file that lost rows follow from
 	schemaCause *int            // the finding about missing tables
+	walMissing  bool            // they are missing because their -wal is
 	lost        map[string]bool // blobrefs that the index names and the table lost
 	blobKeys    bool            // rows of the wrong storage class are told in one finding
 	listed      bitmap
