@@ -154,7 +154,7 @@ func TestMendEveryBit(t *testing.T) {
 			if !ok || !bytes.Equal(got, c.content) || how == "" {
 				t.Fatalf("%s, bit %d: %v, %q", c.name, bit, ok, got)
 			}
-			if budget >= mendAll || budget < mendAll-mendRow {
+			if budget > mendAll || budget < mendAll-mendRow {
 				t.Fatalf("%s: budget %d", c.name, budget)
 			}
 		}
