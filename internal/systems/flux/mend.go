@@ -97,6 +97,9 @@ func unpackUnknown(stored []byte) ([]byte, bool) {
 
 // flipStored tries every single bit of the stored bytes, as long as that is affordable.
 func flipStored(row *blobRow, right func([]byte) bool, budget *int64) ([]byte, bool) {
+	if len(row.Stored) == 0 || row.Size > int64(len(row.Stored))*255+64 {
+		return nil, false // no flipped bit makes it decode to that size
+	}
 	cost := int64(len(row.Stored)) * 8 * max(int64(len(row.Stored)), row.Size, 1)
 	if cost > min(*budget, mendRow) {
 		return nil, false
