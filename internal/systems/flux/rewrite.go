@@ -179,7 +179,7 @@ func (w *rewriter) open(ref treeobj.Ref) (*rewriteFrame, error) {
 			continue
 		}
 		name := treeobj.JoinKey(t.Path(i))
-		if _, edited := edits[name]; edited || !w.needs(e.Ref) {
+		if covered(edits, name) || !w.needs(e.Ref) {
 			continue
 		}
 		f.children = append(f.children, rewriteChild{name: name, ref: e.Ref})
@@ -195,6 +195,21 @@ func (w *rewriter) open(ref treeobj.Ref) (*rewriteFrame, error) {
 		}
 	}
 	return f, nil
+}
+
+// covered tells whether an entry, or an inline directory that it lies in, is edited itself: what was below is gone then,
+// and a rewritten subdirectory must not bring it back.
+func covered(edits map[string]edit, name string) bool {
+	for {
+		if _, ok := edits[name]; ok {
+			return true
+		}
+		i := strings.LastIndexByte(name, '.')
+		if i < 0 {
+			return false
+		}
+		name = name[:i]
+	}
 }
 
 // seal computes which directories below root have edits at or below them.
