@@ -59,10 +59,18 @@ func Main(env Env, args []string) int {
 	var f *fault.Error
 	if err != nil && !a.started && !errors.As(err, &f) {
 		// Whatever fails before a verb is entered is about the command line.
-		err = fault.NewUsage(err, "fettle --help lists the commands, fettle COMMAND --help explains one")
+		err = fault.NewUsage(err, a.usageHint(args))
 	}
 	a.complain(err)
 	return exitOfError(err)
+}
+
+// usageHint says which help to read after a command line that could not be read.
+func (a *App) usageHint(args []string) string {
+	if c, _, err := a.root.Find(args); err == nil && c != a.root {
+		return c.CommandPath() + " --help lists its flags"
+	}
+	return "fettle --help lists the commands, fettle COMMAND --help explains one"
 }
 
 // New builds the tree of commands. Nothing is read or written.
@@ -100,7 +108,7 @@ A check never writes to the store. It ends with a verdict and the next command t
 A repair is a plan that can be read first, and that can be taken back byte for byte.
 
 STORE is a path (recognised by its content) or SYSTEM:PATH.
-RUN is the id of a run, any part of it that is unique, or "last".`,
+RUN is the id of a run, a beginning or an end of it that is unique, or "last".`,
 		Example: `  fettle check /var/lib/flux/content.sqlite
   fettle plan last
   fettle apply last

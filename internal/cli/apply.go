@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -17,6 +18,7 @@ import (
 	"fettle/internal/repair"
 	"fettle/internal/report"
 	"fettle/internal/runs"
+	"fettle/internal/store"
 )
 
 // applyFlags say how far a repair may go.
@@ -184,7 +186,7 @@ func (m *mending) decide(ctx context.Context, s *session) (bool, error) {
 	return true, m.confirm(ctx, asked)
 }
 
-// preview says in a few lines what will be done and what it costs.
+// preview says in a few lines what will be done and what it costs. What loses something comes first.
 func (m *mending) preview() {
 	const most = 10
 	n := 0
@@ -193,13 +195,19 @@ func (m *mending) preview() {
 		for _, p := range u.Findings {
 			what[p.Seq] = p.What
 		}
-		for _, o := range u.Outcomes {
+		outs := append([]store.Outcome(nil), u.Outcomes...)
+		slices.SortStableFunc(outs, func(a, b store.Outcome) int { return btoi(b.Loses != "") - btoi(a.Loses != "") })
+		for _, o := range outs {
 			if n++; n <= most {
 				name := what[o.Seq]
 				if name != "" {
 					name = " " + report.Clean(name)
 				}
-				m.app.print("  #%d%s: %s: %s", o.Seq, name, report.Clean(string(o.Action)), report.Clean(o.Result))
+				loses := ""
+				if o.Loses != "" {
+					loses = "; loses " + report.Clean(o.Loses)
+				}
+				m.app.print("  #%d%s: %s: %s%s", o.Seq, name, report.Clean(string(o.Action)), report.Clean(o.Result), loses)
 			}
 		}
 		if u.Loss.Dropped > 0 {
@@ -212,6 +220,13 @@ func (m *mending) preview() {
 	if n > most {
 		m.app.print("  and %d more: %s", n-most, m.app.commandLine("plan", m.run.ID()))
 	}
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // choose asks how to repair, in the system's own words if it has some. The answer comes as policy rules.
@@ -258,8 +273,12 @@ func (m *mending) confirm(ctx context.Context, asked bool) error {
 	} else if asked {
 		return nil
 	}
+	answers := []answer{{'y', "repair"}, {'d', "show every change"}}
+	if len(over) > 0 { // an empty line must not accept a loss
+		answers = []answer{{quit, "quit"}, answers[0], answers[1]}
+	}
 	for {
-		key, err := m.app.ask(ctx, question, answer{'y', "repair"}, answer{'d', "show every change"})
+		key, err := m.app.ask(ctx, question, answers...)
 		switch {
 		case err != nil:
 			return err

@@ -47,10 +47,12 @@ func (a *App) interactive() bool {
 }
 
 // ask puts a question to the person, as "question s=save, r=roll back, q=quit [s]? ", until the answer is one of the keys.
-// An empty line is the first answer. The app must be interactive.
+// An empty line is the first answer. Quit is added as the last one unless it is the first. The app must be interactive.
 func (a *App) ask(ctx context.Context, question string, answers ...answer) (rune, error) {
 	a.clearProgress()
-	answers = append(answers, answer{quit, "quit"})
+	if answers[0].key != quit {
+		answers = append(answers, answer{quit, "quit"})
+	}
 	parts := make([]string, len(answers))
 	for i, an := range answers {
 		parts[i] = fmt.Sprintf("%c=%s", an.key, report.Clean(an.label))

@@ -62,7 +62,7 @@ With --json there is one line per finding on standard output, and a summary line
 	p.StringVar(&f.baseline, "baseline", "", "accept the findings listed in `FILE` (lines: CLASS PATH-OR-SUBJECT)")
 	p.StringArrayVar(&f.skip, "skip", nil, "do not report keys that match `PATTERN` (repeatable)")
 	p.StringArrayVar(&f.severities, "severity", nil, "`RULE` CLASS[:KEY]=SEVERITY or KEY=SEVERITY, the first that fits decides (repeatable)")
-	p.DurationVar(&f.interval, "checkpoint-every", check.DefaultInterval, "lose at most so much work when killed")
+	p.DurationVar(&f.interval, "checkpoint-every", check.DefaultInterval, "lose at most the work of `DURATION` when killed")
 	f.settings.add(p)
 	f.policyFlags.add(p)
 	f.applyFlags.add(p)
@@ -78,6 +78,9 @@ type job struct {
 }
 
 func (a *App) check(ctx context.Context, stores []string, f *checkFlags) error {
+	if _, err := f.threshold(); err != nil {
+		return err
+	}
 	if !f.repair && (f.given() || f.yes || len(f.allow) > 0) {
 		return usagef("add --repair, or give it to fettle plan or fettle apply", "--policy, --policy-file, --yes and --allow are about repairs")
 	}
@@ -238,6 +241,10 @@ func (a *App) runCheck(ctx context.Context, r *runs.Run, j *job, st store.Store,
 	return sum, err
 }
 
+// checkMax is how many findings of a class a check shows in full, so that the verdict is not lost behind hundreds of them;
+// each section names the command that shows the rest.
+const checkMax = 10
+
 // showRunText prints a run for people; nothing with --json or --quiet.
 func (a *App) showRunText(r *runs.Run, sum runs.Summary, sys store.System, next []string) error {
 	if a.json || a.quiet {
@@ -245,6 +252,7 @@ func (a *App) showRunText(r *runs.Run, sum runs.Summary, sys store.System, next 
 	}
 	src := a.source(r, sum, sys)
 	src.Next = next
+	src.Max = checkMax
 	return report.Text(a.Out, src, a.outStyle())
 }
 

@@ -19,6 +19,10 @@ func (a *App) complain(err error) {
 		return
 	}
 	a.clearProgress()
+	if err == errQuit && !a.json { // what the person wanted, not an error
+		fmt.Fprintln(a.Err, errQuit.Error())
+		return
+	}
 	if a.json {
 		line := struct {
 			Type   string   `json:"type"`

@@ -26,9 +26,9 @@ With RUN#SEQ (or just #SEQ, for the newest run) it shows one finding with its ev
 			if run, seq, ok := strings.Cut(args[0], "#"); ok {
 				return a.explainFinding(run, seq)
 			}
-			c, ok := a.classes().Lookup(args[0])
+			c, ok := a.lookupClass(args[0])
 			if !ok {
-				return usagef("fettle classes lists them; a finding is named RUN#SEQ", "unknown class %q", args[0])
+				return usagef(a.classHint(args[0]), "unknown class %q", args[0])
 			}
 			if a.json {
 				return a.line(classLine(c))
@@ -66,11 +66,13 @@ func (a *App) explainFinding(run, number string) error {
 		a.print("      follows from %s#%d", r.ID(), *f.CausedBy)
 	}
 	if len(f.Actions) > 0 {
-		offered := make([]string, len(f.Actions))
-		for i, act := range f.Actions {
-			offered[i] = report.Clean(string(act))
+		offered := make([]string, 0, len(f.Actions)+1)
+		for _, act := range f.Actions {
+			if act != finding.Ignore { // offered always, and last
+				offered = append(offered, report.Clean(string(act)))
+			}
 		}
-		a.print("      offered: %s, ignore", strings.Join(offered, ", "))
+		a.print("      offered: %s", strings.Join(append(offered, string(finding.Ignore)), ", "))
 	}
 	a.print("")
 	if c, ok := a.classes().Lookup(f.Class); ok {
@@ -89,7 +91,7 @@ func (a *App) explainClass(c finding.Class) {
 	a.print("%s\n", line)
 	a.print("%s\n", wrap(c.Explain, 100, ""))
 	if len(c.DependsOn) > 0 {
-		a.print("Hidden behind %s.\n", strings.Join(c.DependsOn, ", "))
+		a.print("Where it only follows from %s, that finding stands for it.\n", strings.Join(c.DependsOn, ", "))
 	}
 	if len(c.Actions) == 0 {
 		a.print("Nothing can be done about it here.")

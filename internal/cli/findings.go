@@ -77,8 +77,10 @@ func (a *App) compile(w filter) (func(*finding.Finding) bool, error) {
 		rank = s.Rank()
 	}
 	for i, name := range w.classes {
-		if c, ok := a.classes().Lookup(name); ok {
+		if c, ok := a.lookupClass(name); ok {
 			w.classes[i] = c.ID
+		} else if !strings.ContainsAny(name, "*?[") {
+			return nil, usagef(a.classHint(name), "--class: unknown class %q", name)
 		} else if _, err := path.Match(name, ""); err != nil {
 			return nil, usagef("", "--class %q: %w", name, err)
 		}
@@ -144,16 +146,20 @@ func (a *App) listFindings(each report.Findings) error {
 	}
 	st := a.outStyle()
 	w := bufio.NewWriter(a.Out)
+	n := 0
 	for f, err := range each {
 		if err != nil {
 			return errors.Join(w.Flush(), err)
 		}
-		if a.quiet {
+		if n++; a.quiet {
 			continue
 		}
 		w.WriteString(st.Severity(f.Severity, string(f.Severity)) + "  " + report.Clean(f.Class) + "\n")
 		report.Block(w, &f, st)
 		w.WriteString("\n")
+	}
+	if n == 0 {
+		a.say("no findings, or none that the flags select") // an empty answer could also be a mistake
 	}
 	return w.Flush()
 }

@@ -18,8 +18,10 @@ func (a *App) newFlux() *cobra.Command {
 		Use:   "flux",
 		Short: "What only a Flux instance needs",
 		Long:  `Commands about a whole Flux state directory. Content stores themselves are checked and repaired by the general commands.`,
-		Args:  wants(0, 0, ""),
-		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
+		Example: `  fettle flux recover --dry-run /var/lib/flux
+  fettle flux recover /var/lib/flux`,
+		Args: wants(0, 0, ""),
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}, exitClean, exitUsage)
 	return sub(c, a.newFluxRecover())
 }
@@ -52,7 +54,8 @@ and never deleted: it is kept as content.sqlite.damaged-TIME. The new one is put
 it clean, so that recover can be killed at any moment and simply be run again. A dump/RESTORE link that would undo the
 result at the next start is set aside. A report (text and JSON) is left in the state directory.
 
-Exit 0: nothing was wrong. Exit 1: recovered, it is safe to start. For systemd: SuccessExitStatus=1.`,
+Exit 0: nothing was wrong. Exit 1: recovered, it is safe to start. For systemd: SuccessExitStatus=1.
+With --dry-run exit 4: something would be done.`,
 		Example: `  fettle flux recover --dry-run /var/lib/flux
   fettle flux recover /var/lib/flux
   fettle flux recover --max-loss 5% --no-minimal --json /var/lib/flux`,
@@ -62,8 +65,8 @@ Exit 0: nothing was wrong. Exit 1: recovered, it is safe to start. For systemd: 
 	p := c.Flags()
 	p.BoolVar(&f.dryRun, "dry-run", false, "show what would be done and write nothing")
 	p.StringVar(&f.maxLoss, "max-loss", "1%,100", "prefer going back to a repair that drops more than `PART`: a percentage, a count, or the larger of both")
-	p.StringVar(&f.dumpDir, "dump-dir", "", "the directory with the dumps of flux dump (default: dump in STATEDIR)")
-	p.StringVar(&f.hash, "hash", "", "content.hash of the instance, for when nothing is left that tells: sha1 or sha256")
+	p.StringVar(&f.dumpDir, "dump-dir", "", "`DIR` with the dumps of flux dump (default: dump in STATEDIR)")
+	p.StringVar(&f.hash, "hash", "", "`HASH` is content.hash of the instance, for when nothing is left that tells: sha1 or sha256")
 	p.BoolVar(&f.noRollback, "no-rollback", false, "do not go back to an older checkpoint")
 	p.BoolVar(&f.noRestore, "no-restore", false, "do not restore a dump")
 	p.BoolVar(&f.noForced, "no-forced", false, "do not repair beyond --max-loss")
@@ -101,7 +104,11 @@ func (a *App) fluxRecover(ctx context.Context, dir string, f *recoverFlags) erro
 			return err
 		}
 	}
-	return exit(rep.Code())
+	code := rep.Code()
+	if f.dryRun && code == exitRepaired {
+		code = exitUnrepaired // nothing is recovered yet, and it is not safe to start
+	}
+	return exit(code)
 }
 
 // tell says what is being done, for a log. Nothing with --json or --quiet.

@@ -115,6 +115,42 @@ func (a *App) systemOf(run, name string) (store.System, error) {
 	return nil, &fault.Error{Op: "open run", Where: run, Err: fmt.Errorf("it is about a %q store, which this fettle does not know", name), Hint: a.supported()}
 }
 
+// lookupClass finds a class by its id, an alias, or its id without the system when that is enough to tell.
+func (a *App) lookupClass(name string) (finding.Class, bool) {
+	all := a.classes()
+	if c, ok := all.Lookup(name); ok {
+		return c, true
+	}
+	var hits finding.Classes
+	for _, s := range a.Systems {
+		if c, ok := all.Lookup(s.Name() + "/" + name); ok {
+			hits = append(hits, c)
+		}
+	}
+	if len(hits) != 1 {
+		return finding.Class{}, false
+	}
+	return hits[0], true
+}
+
+// classHint is the hint for an unknown class: those whose ids name is part of, else where to look.
+func (a *App) classHint(name string) string {
+	_, short, ok := strings.Cut(strings.ToLower(name), "/")
+	if !ok {
+		short = strings.ToLower(name)
+	}
+	var like []string
+	for _, c := range a.classes() {
+		if len(short) >= 3 && len(like) < 3 && strings.Contains(c.ID, short) {
+			like = append(like, c.ID)
+		}
+	}
+	if len(like) > 0 {
+		return "did you mean: " + strings.Join(like, ", ")
+	}
+	return "fettle classes lists them; a finding is named RUN#SEQ"
+}
+
 // classes lists the classes of all systems.
 func (a *App) classes() finding.Classes {
 	var out finding.Classes

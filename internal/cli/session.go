@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"fettle/internal/check"
 	"fettle/internal/fault"
@@ -127,7 +128,7 @@ func (s *session) choices(ctx context.Context) (string, []store.Choice, error) {
 			}
 			question, answers, err := c.Choices(ctx, todo(s.run))
 			if err != nil || len(answers) > 0 {
-				return question + ".", answers, err // the question is one sentence without its end
+				return strings.TrimRight(question, ".") + ".", answers, err // one sentence, with or without its end
 			}
 		}
 	}

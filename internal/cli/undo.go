@@ -23,6 +23,8 @@ func (a *App) newUndo() *cobra.Command {
 		Long: `Takes back what fettle apply did for a run, from the run's journal: every record gets its old content again, the last one
 written first. With sequence numbers only the steps that repaired these findings are taken back.
 
+"last" is the newest run, or the run whose repair that one verified.
+
 A record that somebody else has changed since stops the undo before anything is written. An undo that was interrupted is
 completed by calling it again, and so is a repair that was interrupted and is not wanted any more.`,
 		Example: `  fettle undo last
@@ -38,7 +40,7 @@ completed by calling it again, and so is a repair that was interrupted and is no
 				}
 				seqs = append(seqs, n)
 			}
-			r, err := a.findRun(args[0])
+			r, err := a.findRepaired(args[0])
 			if err != nil {
 				return err
 			}
@@ -55,6 +57,37 @@ completed by calling it again, and so is a repair that was interrupted and is no
 			return s.undone(res)
 		},
 	}, exitClean, exitUnrepaired, exitError, exitUsage, exitCancelled)
+}
+
+// findRepaired finds the run whose repair is to be taken back. A repair ends with a second check, which is the newest run
+// then: "last" means the run that it verifies, so that "apply last" can be followed by "undo last".
+func (a *App) findRepaired(name string) (*runs.Run, error) {
+	r, err := a.findRun(name)
+	if err != nil || name != "last" {
+		return r, err
+	}
+	st, err := repair.StateOf(r.Path())
+	if err != nil {
+		return nil, err
+	}
+	if st.State != repair.None {
+		return r, nil
+	}
+	dir, err := a.runsDir()
+	if err != nil {
+		return nil, err
+	}
+	all, err := dir.List()
+	if err != nil {
+		return nil, err
+	}
+	for _, one := range all {
+		// Runs without a second check, or with one that cannot be read, are not what is looked for.
+		if v, err := readVerification(one); err == nil && v.Run == r.ID() {
+			return one, nil
+		}
+	}
+	return r, nil
 }
 
 // undone records and tells what was taken back.
