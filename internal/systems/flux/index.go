@@ -134,7 +134,7 @@ func compareEntries(a, b entry) int {
 		return 1
 	}
 	rank := func(e entry) uint64 {
-		return e.where&flagSHA256<<8 | e.where&flagStatus<<4 | e.where&(flagBlobKey|flagSalvaged)
+		return e.where&flagSHA256<<8 | e.where&flagStatus<<8 | e.where&(flagBlobKey|flagSalvaged)
 	}
 	if ra, rb := rank(a), rank(b); ra != rb {
 		if ra < rb {

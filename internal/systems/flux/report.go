@@ -27,6 +27,7 @@ type reporter struct {
 	listed      bitmap
 	extra       int // how many more times directories may be listed under a second path
 	omitted     int64
+	longPaths   int64 // bytes of the long paths in findings
 	older       *versionFinder
 	olderTries  int
 	back        *rollback // nil: there is no checkpoint that the whole store could go back to
@@ -45,9 +46,9 @@ func (u *unit) reportDamage(ctx context.Context, env store.Env) error {
 		if err := u.walkTree(ctx, env); err != nil {
 			return err
 		}
-		if err := u.checkIndex(ctx, env); err != nil {
-			return err
-		}
+	}
+	if err := u.checkIndex(ctx, env); err != nil {
+		return err
 	}
 	r := &reporter{u: u, env: env, v: newDirVisitor(u), lost: map[string]bool{}, extra: max(100000, u.idx.n), olderTries: maxOlderTries}
 	for _, ref := range u.indexed.Lost {
@@ -159,50 +160,6 @@ func (r *reporter) findRollback(ctx context.Context) error {
 	return nil
 }
 
-// listItem is one thing to do on the way through a directory: name a damaged key, or go down.
-type listItem struct {
-	claims *keyClaims
-	child  int
-	path   string
-}
-
-// list goes through the tainted directories below root in the order of their entries.
-func (r *reporter) list(ctx context.Context, root chosenRoot, n int) error {
-	stack := [][]listItem{{{child: n}}}
-	for len(stack) > 0 {
-		top := len(stack) - 1
-		if len(stack[top]) == 0 {
-			stack = stack[:top]
-			continue
-		}
-		it := stack[top][0]
-		stack[top] = stack[top][1:]
-		if it.claims != nil {
-			if err := r.key(ctx, it.claims); err != nil {
-				return err
-			}
-			continue
-		}
-		if r.listed.has(it.child) {
-			if r.extra == 0 {
-				r.omitted++
-				continue
-			}
-			r.extra--
-		}
-		r.listed.set(it.child)
-		if err := r.env.Did(ctx, 1, 0); err != nil {
-			return err
-		}
-		items, err := r.directory(root, it.child, it.path)
-		if err != nil {
-			return err
-		}
-		stack = append(stack, items)
-	}
-	return nil
-}
-
 // key looks for an older version of the key, so that the finding can say what there is to restore, and emits it.
 func (r *reporter) key(ctx context.Context, c *keyClaims) error {
 	if r.olderTries > 0 && c.Entry != "root" {
@@ -263,7 +220,7 @@ func (r *reporter) offerMend(f *finding.Finding, c *keyClaims) {
 }
 
 // directory makes the items of directory number n, which lies at dirPath.
-func (r *reporter) directory(root chosenRoot, n int, dirPath string) ([]listItem, error) {
+func (r *reporter) directory(root chosenRoot, n int, dirPath []byte) ([]listItem, error) {
 	row, err := r.v.b.at(r.u.idx.at(n))
 	if err != nil {
 		return nil, err
@@ -277,49 +234,51 @@ func (r *reporter) directory(root chosenRoot, n int, dirPath string) ([]listItem
 		return nil, err
 	}
 	t := r.v.scan.ParseDir(content)
-	base := keyClaims{Dir: ref, DirPath: dirPath, Root: root}
 	var items []listItem
-	logBad := dirPath != "" && jobDir(dirPath) == dirPath && r.jobLogBad(t)
+	logBad := r.jobLogBad(t, dirPath)
 	for i := range t.Entries {
 		e := &t.Entries[i]
-		c := base
-		c.Path = joinKey(dirPath, treeobj.JoinKey(t.Path(i)))
-		c.Entry, c.Of = e.Type.String(), int(e.Count)
+		bad := keyClaims{Dir: ref, Root: root, Entry: e.Type.String(), Of: int(e.Count)}
+		down := -1
 		switch {
 		case e.Rule != treeobj.RuleNone:
-			c.Rule = t.Err(i)
-			items = append(items, listItem{claims: &c})
+			bad.Rule = t.Err(i)
 		case e.Type == treeobj.TypeValref:
-			c.Bad = r.badRefs(e, DanglingValref)
-			if len(c.Bad) > 0 {
-				items = append(items, listItem{claims: &c})
-			} else if logBad && e.Depth == 0 && string(e.Name) == "eventlog" {
-				if err := r.logFinding(&c); err != nil {
+			bad.Bad = r.badRefs(e, DanglingValref)
+			if len(bad.Bad) == 0 && logBad && e.Depth == 0 && string(e.Name) == "eventlog" {
+				bad.DirPath, bad.Path = string(dirPath), joinKey(string(dirPath), "eventlog")
+				if err := r.logFinding(&bad); err != nil {
 					return nil, err
 				}
 			}
 		case e.Type == treeobj.TypeDirref:
-			items = append(items, r.subdirectory(e, &c)...)
+			bad.Bad, down = r.subdirectory(e)
+		}
+		if bad.Rule == nil && len(bad.Bad) == 0 && down < 0 {
+			continue
+		}
+		name := treeobj.JoinKey(t.Path(i))
+		if bad.Rule != nil || len(bad.Bad) > 0 {
+			items = append(items, listItem{claims: &bad, name: name})
+		}
+		if down >= 0 {
+			items = append(items, listItem{child: down, name: name})
 		}
 	}
 	return items, nil
 }
 
-// subdirectory judges a dirref and says whether to go down.
-func (r *reporter) subdirectory(e *treeobj.Entry, c *keyClaims) []listItem {
-	var items []listItem
-	c.Bad = r.badRefs(e, DanglingDirref)
+// subdirectory judges a dirref; down is the directory to go on with, -1 if there is none.
+func (r *reporter) subdirectory(e *treeobj.Entry) (bad []badRef, down int) {
+	bad = r.badRefs(e, DanglingDirref)
 	n, _ := r.v.lookup(e.Ref)
-	if len(c.Bad) == 0 && r.u.reach.notDir.has(n) {
-		c.Bad = []badRef{r.notDirectory(e.Ref, n)}
-	}
-	if len(c.Bad) > 0 {
-		items = append(items, listItem{claims: c})
+	if len(bad) == 0 && r.u.reach.notDir.has(n) {
+		bad = []badRef{r.notDirectory(e.Ref, n)}
 	}
 	if n >= 0 && r.u.readable(n) && !r.u.reach.notDir.has(n) && r.taint.bad.has(n) {
-		items = append(items, listItem{child: n, path: c.Path})
+		return bad, n
 	}
-	return items
+	return bad, -1
 }
 
 // notDirectory says why a good blob is no directory.
@@ -380,7 +339,13 @@ func (r *reporter) badRefs(e *treeobj.Entry, missing string) []badRef {
 // shortRow is what rowDecoder says of a row whose overflow chain is broken.
 const shortRow = "part of the row lies on an unreadable page"
 
-func (r *reporter) jobLogBad(t *treeobj.Tree) bool {
+// longestJobDir is more than the length of the path of any job directory, in bytes.
+const longestJobDir = 64
+
+func (r *reporter) jobLogBad(t *treeobj.Tree, dirPath []byte) bool {
+	if len(dirPath) == 0 || len(dirPath) > longestJobDir || jobDir(string(dirPath)) != string(dirPath) {
+		return false
+	}
 	var log, spec bool
 	for i := range t.Entries {
 		if e := &t.Entries[i]; e.Depth == 0 {

@@ -58,6 +58,7 @@ type walker struct {
 	wake   *sync.Cond
 	stack  []uint32
 	active int
+	fresh  bool // something was visited since the last checkpoint
 	err    error
 	save   func() error // takes a checkpoint; called with mu held and no worker active
 }
@@ -125,9 +126,10 @@ func (w *walker) take(batch []uint32) []uint32 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for w.err == nil {
-		if w.save != nil && w.env.Due() {
+		if w.save != nil && w.fresh && w.env.Due() {
 			// Every other worker waits here or comes back soon; the last one to do so saves.
 			if w.active == 0 {
+				w.fresh = false
 				if err := w.save(); err != nil {
 					w.err = err
 				}
@@ -168,6 +170,7 @@ func (w *walker) give(b *batchResult) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.active--
+	w.fresh = true
 	if b.err != nil && w.err == nil {
 		w.err = b.err
 	}
