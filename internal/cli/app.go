@@ -230,6 +230,13 @@ func wants(least, most int, what string) cobra.PositionalArgs {
 		switch {
 		case len(args) < least:
 			return usagef(hint, "%s needs %s", c.CommandPath(), what)
+		case most == 0 && len(args) > 0 && c.HasSubCommands():
+			hint = c.CommandPath() + " --help lists the commands"
+			c.SuggestionsMinimumDistance = 2
+			if s := c.SuggestionsFor(args[0]); len(s) > 0 {
+				hint = "did you mean: " + c.CommandPath() + " " + strings.Join(s, ", "+c.CommandPath()+" ")
+			}
+			return usagef(hint, "unknown command %q of %s", args[0], c.CommandPath())
 		case most >= 0 && len(args) > most:
 			return usagef(hint, "%s: too many arguments (%q)", c.CommandPath(), args[most])
 		}
