@@ -115,9 +115,6 @@ func spillFiles(dir string) ([]string, error) {
 	return names, nil
 }
 
-// Partitions is the number of partitions.
-func (m *Matcher) Partitions() int { return m.plan.partitions }
-
 // Stats are running totals.
 type Stats struct {
 	Claims  int64 // handed over by writers; what is in open blocks is not counted yet

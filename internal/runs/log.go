@@ -99,28 +99,7 @@ func (r *Run) rewrite(name string, fill func(dst io.Writer, src *os.File) error)
 		return err
 	}
 	defer src.Close()
-	f, err := os.CreateTemp(r.path, "."+name+".*")
-	if err != nil {
-		return err
-	}
-	w := bufio.NewWriterSize(f, 64<<10)
-	if err = fill(w, src); err == nil {
-		err = w.Flush()
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if err2 := f.Close(); err == nil {
-		err = err2
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), r.File(name))
-	}
-	if err != nil {
-		os.Remove(f.Name())
-		return err
-	}
-	return r.syncDir()
+	return r.replace(name, true, func(dst io.Writer) error { return fill(dst, src) })
 }
 
 // Append adds one finding. It is on disk only after Sync.

@@ -1,6 +1,7 @@
 package runs
 
 import (
+	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -184,11 +185,23 @@ func (r *Run) writeJSON(name string, v any, durable bool) (err error) {
 			err = &fault.Error{Op: "write", Where: r.File(name), Err: err, Hint: "is the disk of the state directory full?"}
 		}
 	}()
+	return r.replace(name, durable, func(dst io.Writer) error {
+		_, err := dst.Write(append(b, '\n'))
+		return err
+	})
+}
+
+// replace writes a file of the run under another name and renames it, so that the old or the new content is there at any
+// time. Without durable that holds for a crash of the process but not for power loss.
+func (r *Run) replace(name string, durable bool, fill func(io.Writer) error) error {
 	f, err := os.CreateTemp(r.path, "."+name+".*")
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(append(b, '\n'))
+	w := bufio.NewWriterSize(f, 64<<10)
+	if err = fill(w); err == nil {
+		err = w.Flush()
+	}
 	if err == nil && durable {
 		err = f.Sync()
 	}
