@@ -68,7 +68,7 @@ func mend(row *blobRow, budget *int64) (content []byte, how string, ok bool) {
 	if right(row.Stored) {
 		return slices.Clone(row.Stored), "it is stored as it is, only the size column says otherwise", true
 	}
-	if out, ok := unpackUnknown(row.Stored); ok && right(out) {
+	if out, ok := unpackUnknown(row.Stored, budget); ok && right(out) {
 		return out, fmt.Sprintf("the size column is wrong: %d, not %d", len(out), row.Size), true
 	}
 	if out, ok := flipStored(row, right, budget); ok {
@@ -77,27 +77,63 @@ func mend(row *blobRow, budget *int64) (content []byte, how string, ok bool) {
 	return nil, "", false
 }
 
-// unpackUnknown decodes an LZ4 block whose decoded length is not known.
-func unpackUnknown(stored []byte) ([]byte, bool) {
-	if len(stored) == 0 || len(stored) > maxContent/256 {
+// unpackUnknown decodes an LZ4 block whose decoded length is not known. What it decodes to can be 255 times as long, so
+// that is found out first, and taken off the budget.
+func unpackUnknown(stored []byte, budget *int64) ([]byte, bool) {
+	size := unpackedLen(stored)
+	if size <= 0 || size > min(*budget, maxMended) {
 		return nil, false
 	}
-	for size := max(1024, 4*len(stored)); ; size *= 4 {
-		size = min(size, 256*len(stored)+64)
-		out := make([]byte, size)
-		n, err := lz4.UncompressBlock(stored, out)
-		if err == nil {
-			return out[:n], true
+	*budget -= size
+	out := make([]byte, size)
+	n, err := lz4.UncompressBlock(stored, out)
+	return out, err == nil && int64(n) == size
+}
+
+// unpackedLen adds up the lengths in an LZ4 block without decoding it; -1 if it is none
+// (https://github.com/lz4/lz4/blob/dev/doc/lz4_Block_format.md).
+func unpackedLen(b []byte) (size int64) {
+	// length reads the bytes that go on with a length of 15 in the token.
+	length := func(n int64) int64 {
+		if n < 15 {
+			return n
 		}
-		if size == 256*len(stored)+64 {
-			return nil, false
+		for len(b) > 0 {
+			c := b[0]
+			b = b[1:]
+			if n += int64(c); c < 255 {
+				return n
+			}
 		}
+		return -1
 	}
+	for len(b) > 0 {
+		token := b[0]
+		b = b[1:]
+		literals := length(int64(token >> 4))
+		if literals < 0 || literals > int64(len(b)) {
+			return -1
+		}
+		size += literals
+		if b = b[literals:]; len(b) == 0 {
+			return size // the last sequence has no match
+		}
+		if len(b) < 2 {
+			return -1
+		}
+		b = b[2:] // the offset
+		match := length(int64(token & 15))
+		if match < 0 {
+			return -1
+		}
+		size += match + 4
+	}
+	return -1 // a block ends with literals
 }
 
 // flipStored tries every single bit of the stored bytes, as long as that is affordable.
 func flipStored(row *blobRow, right func([]byte) bool, budget *int64) ([]byte, bool) {
-	if len(row.Stored) == 0 || row.Size > int64(len(row.Stored))*255+64 {
+	if len(row.Stored) == 0 || row.Size == 0 || row.Size > int64(len(row.Stored))*255+64 {
 		return nil, false // no flipped bit makes it decode to that size
 	}
 	cost := int64(len(row.Stored)) * 8 * max(int64(len(row.Stored)), row.Size, 1)

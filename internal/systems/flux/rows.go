@@ -112,6 +112,15 @@ func (d *rowDecoder) content(size, object sqlitefile.Value, out *blobRow) {
 		bad("size is %d, but %d stored bytes cannot hold so much", size.I, len(object.B))
 		return
 	}
+	if size.I == 0 {
+		// The library must not be given an empty buffer. Of no content LZ4 makes a single zero token.
+		if len(object.B) != 1 || object.B[0] != 0 {
+			bad("LZ4 block of %d bytes does not decode to nothing", len(object.B))
+			return
+		}
+		out.Content = []byte{}
+		return
+	}
 	d.buf = grow(d.buf, int(size.I))
 	n, err := lz4.UncompressBlock(object.B, d.buf)
 	switch {

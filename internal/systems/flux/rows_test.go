@@ -17,6 +17,7 @@ func FuzzBlobRow(f *testing.F) {
 	f.Add(treeobj.Hash(treeobj.SHA256, content).Sum(), int64(-1), content, true)
 	f.Add(make([]byte, 20), int64(1<<40), []byte{0xff, 0xff}, false)
 	f.Add(make([]byte, 20), int64(1<<40), []byte{}, true)
+	f.Add(make([]byte, 32), int64(0), []byte("not empty"), false)
 	f.Add([]byte("short"), int64(0), []byte{}, false)
 	f.Fuzz(func(t *testing.T, key []byte, size int64, object []byte, blob bool) {
 		kind := sqlitefile.Text
