@@ -316,7 +316,7 @@ func (r *reporter) notes(context.Context) error {
 		r.env.Note("a hot rollback journal lies beside the file: SQLite will roll a transaction back when it opens the store; let that happen on a copy, then check again")
 	}
 	if r.omitted > 0 {
-		r.env.Note(fmt.Sprintf("directories are used under very many paths; %d further paths of damaged keys are not listed", r.omitted))
+		r.env.Note(fmt.Sprintf("directories are used under very many or very long paths; %d further paths of damaged keys are not listed: check again after a repair", r.omitted))
 	}
 	if len(u.roots) > 0 && u.opts.checkpoint == "" {
 		if cur := u.current(); cur == nil || u.roots[0].ref != cur.ref {
