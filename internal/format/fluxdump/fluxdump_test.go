@@ -204,7 +204,7 @@ func TestRefusedEntries(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range [][]string{nil, {""}, {"a.b"}, {"a\x00"}, {"a", "/"}} {
+	for _, path := range [][]string{nil, {""}, {"a.b"}, {"a\x00"}, {"a", "/"}, {strings.Repeat("x", maxHeaderText+1)}} {
 		if err := w.Value(path, true, 0, strings.NewReader("")); !errors.Is(err, ErrAmbiguous) {
 			t.Errorf("value %q: %v", path, err)
 		}

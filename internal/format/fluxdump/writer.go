@@ -50,8 +50,16 @@ func entryName(path []string) (string, error) {
 			return "", fmt.Errorf("key %q: name %q: %w", path, n, ErrAmbiguous)
 		}
 	}
-	return strings.Join(path, "/"), nil
+	name := strings.Join(path, "/")
+	if len(name) > maxHeaderText {
+		return "", fmt.Errorf("key of %d bytes: too long for an archive: %w", len(name), ErrAmbiguous)
+	}
+	return name, nil
 }
+
+// maxHeaderText is the most bytes of a name or link target that is written; archive/tar takes less than 1 MiB for all
+// extended fields of an entry, and readers no more.
+const maxHeaderText = 400 << 10
 
 // Value writes one value of exactly size bytes. inline tells that the store
 // keeps it as val (time 0, no owner) and not as valref.
@@ -92,8 +100,8 @@ func (d *Writer) Symlink(path []string, target, ns string, hasNS bool) error {
 	if hasNS {
 		link = ns + "::" + target
 	}
-	if t, n, has := splitLink(link); t != target || n != ns || has != hasNS || link == "" {
-		return fmt.Errorf("dump symlink %q to %q: %w", path, link, ErrAmbiguous)
+	if t, n, has := splitLink(link); t != target || n != ns || has != hasNS || link == "" || len(link) > maxHeaderText {
+		return fmt.Errorf("dump symlink %q to %.100q: %w", path, link, ErrAmbiguous)
 	}
 	h := &tar.Header{Typeflag: tar.TypeSymlink, Name: name, Linkname: link, Mode: 0o644, ModTime: time.Unix(0, 0)}
 	if err := d.tw.WriteHeader(h); err != nil {

@@ -80,11 +80,14 @@ func mend(row *blobRow, budget *int64) (content []byte, how string, ok bool) {
 // unpackUnknown decodes an LZ4 block whose decoded length is not known. What it decodes to can be 255 times as long, so
 // that is found out first, and taken off the budget.
 func unpackUnknown(stored []byte, budget *int64) ([]byte, bool) {
-	size := unpackedLen(stored)
-	if size <= 0 || size > min(*budget, maxMended) {
+	size, cost := unpackedLen(stored), int64(0)
+	if size > 16*int64(len(stored))+4096 { // less is no more work than reading the row was
+		cost = size
+	}
+	if size <= 0 || size > maxMended || cost > *budget {
 		return nil, false
 	}
-	*budget -= size
+	*budget -= cost
 	out := make([]byte, size)
 	n, err := lz4.UncompressBlock(stored, out)
 	return out, err == nil && int64(n) == size

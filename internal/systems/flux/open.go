@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -41,8 +42,11 @@ func (System) Recognize(path string) (bool, error) {
 		return true, nil
 	}
 	fi, err := os.Stat(path)
-	if err != nil || fi.IsDir() {
+	if err != nil {
 		return false, err
+	}
+	if m := fi.Mode(); !m.IsRegular() && m.Type() != fs.ModeDevice {
+		return false, nil // opening a FIFO would wait for a writer
 	}
 	f, err := os.Open(path)
 	if err != nil {

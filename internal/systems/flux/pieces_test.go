@@ -198,6 +198,34 @@ func TestMend(t *testing.T) {
 	}
 }
 
+// TestUnpackedLen reads the length of blocks without decoding them, so that a bomb is not decoded to find out.
+func TestUnpackedLen(t *testing.T) {
+	for _, n := range []int{1, 14, 15, 16, 255, 270, 5000, 1 << 20} {
+		for _, content := range [][]byte{bytes.Repeat([]byte("ab"), n), []byte(strings.Repeat("0123456789abcdef!", n))} {
+			buf := make([]byte, lz4.CompressBlockBound(len(content)))
+			stored, err := lz4.CompressBlock(content, buf, nil)
+			if err != nil || stored == 0 {
+				continue // not compressible
+			}
+			if got := unpackedLen(buf[:stored]); got != int64(len(content)) {
+				t.Errorf("block of %d bytes: length %d", len(content), got)
+			}
+			if got := unpackedLen(buf[:stored-1]); got == int64(len(content)) {
+				t.Errorf("a block of %d bytes that is cut off passes", len(content))
+			}
+		}
+	}
+	bomb := append([]byte{0x1f, 'A', 1, 0}, bytes.Repeat([]byte{255}, 1<<20)...)
+	bomb = append(bomb, 0, 0x50, 'A', 'A', 'A', 'A', 'A')
+	if got, want := unpackedLen(bomb), int64(1+4+15+255*(1<<20)+5); got != want {
+		t.Errorf("length of a bomb: %d, want %d", got, want)
+	}
+	budget := int64(mendRow)
+	if _, ok := unpackUnknown(bomb, &budget); ok || budget != mendRow {
+		t.Errorf("a bomb is decoded: %v, budget %d", ok, budget)
+	}
+}
+
 func TestEventCodes(t *testing.T) {
 	line := func(name string) string {
 		return `{"timestamp":1795225792.97,"name":"` + name + `","context":{"name":"clean"}}` + "\n"

@@ -272,6 +272,7 @@ type additions struct {
 // at returns the node for a path, making it.
 func (d *additions) at(names []string) *additions {
 	for _, name := range names {
+		name = writable(name)
 		if d.sub == nil {
 			d.sub = map[string]*additions{}
 		}
@@ -283,18 +284,28 @@ func (d *additions) at(names []string) *additions {
 	return d
 }
 
+// writable is name, with what Flux cannot read in a name replaced: what is kept of a malformed entry must not make a
+// directory that is malformed as well.
+func writable(name string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(name, "\ufffd"), "\x00", "\ufffd")
+}
+
 // graft adds the tree to the directory that raw stands for (nil: none yet) and returns the tree object of the result.
 // What is there is never overwritten: a name that is taken gets a suffix.
 func (w *rewriter) graft(raw []byte, add *additions) ([]byte, error) {
 	if add.leaf != nil && len(add.sub) == 0 {
 		return add.leaf, nil
 	}
+	leaf := add.leaf
+	if leaf != nil && isDirObject(leaf) {
+		raw, leaf = leaf, nil // a directory that is kept, and keys that belong into it
+	}
 	dir, err := w.openForAdding(raw)
 	if err != nil {
 		return nil, err
 	}
-	if add.leaf != nil { // a key and keys below it are both to be kept: the key moves beside them
-		if err := dir.Set(freeName(dir, add, "~value"), add.leaf); err != nil {
+	if leaf != nil { // a key and keys below it are both to be kept: the key moves beside them
+		if err := dir.Set(freeName(dir, add, "~value"), leaf); err != nil {
 			return nil, err
 		}
 	}
