@@ -191,8 +191,8 @@ func nameOf(spec []byte) string {
 	return ""
 }
 
-// nodesOf is the host list of an R (RFC 20).
-func nodesOf(r []byte) string {
+// nodelist is the host list of an R as it stands there (RFC 20, RFC 29); "" without one.
+func nodelist(r []byte) string {
 	var v struct {
 		Execution struct {
 			Nodelist []string `json:"nodelist"`
@@ -201,7 +201,12 @@ func nodesOf(r []byte) string {
 	if err := json.Unmarshal(r, &v); err != nil {
 		return ""
 	}
-	text := strings.Join(v.Execution.Nodelist, ",")
+	return strings.Join(v.Execution.Nodelist, ",")
+}
+
+// nodesOf is the host list of an R in its shortest form.
+func nodesOf(r []byte) string {
+	text := nodelist(r)
 	if hosts, err := hostlist.Parse(text); err == nil {
 		if short, err := hostlist.Format(hosts); err == nil {
 			return short

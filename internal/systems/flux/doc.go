@@ -11,8 +11,24 @@
 // most blobs of a store are older versions that nothing refers to, and that is normal). What is wrong is decided in
 // judge.go and its table of classes in classes.go, nowhere else.
 //
-// A repair never edits in place: it builds new directories up to a new root, adds a checkpoint row, and removes bad rows,
-// all in one step (plan.go, rewrite.go). What is written are pages, worked out on a copy in memory (writer.go).
+// A repair never edits a blob in place: it builds new directories up to a new root, adds a checkpoint row, and removes bad
+// rows, all in one step. What is written are pages, worked out on a copy in memory, or a whole new file where the old one
+// cannot be trusted.
 //
-// The package must not print, and no part of it but the writer may open a file for writing.
+// Where to find what:
+//
+//	finding    open, layout, sweep, index, spool, indexcheck   the file and its rows
+//	           checkpoints, orphans, versions                  roots, and older trees to go back to
+//	           walk, walkstate, taint                          which directories have damage below them
+//	           judge, judgefile, judgerows, report*            what is wrong, in the user's words
+//	           confirm, analysis                               looking again; results of passes kept for the next one
+//	repairing  plan, plantree, planrows, salvage, mend         decisions to changes of records (records.go)
+//	           rewrite                                         new directories up to a new root
+//	           lower, rebuild, writer, kept, hotjournal        changes of records to pages or files, and writing them
+//	browsing   browse*                                         the tree as the shell shows it
+//	lent out   relic*, newstore, putstate                      for package recover: what a wreck still tells (Relic, State),
+//	                                                           a new database from a dump, and what it must not forget
+//
+// The package must not print. Beside the writer only NewStore.Write and PutState change a database, and only one that nobody
+// uses yet; everything else writes to its scratch directory at most.
 package flux

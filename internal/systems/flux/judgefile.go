@@ -4,7 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"sort"
+	"maps"
+	"slices"
 
 	"fettle/internal/finding"
 	"fettle/internal/format/sqlitefile"
@@ -39,44 +40,38 @@ var fileClass = map[sqlitefile.ProblemKind]string{
 // maxPageFindings bounds how many pages are findings of their own.
 const maxPageFindings = 1000
 
-// fileFindings turns what is known about the file into findings, worst first.
-func (u *unit) fileFindings() []finding.Finding {
-	type group struct {
-		page  uint32
-		lines []finding.Evidence
+// fileDamage is what is known about the file, by class, and for pages by number.
+type fileDamage struct {
+	byClass map[string][]finding.Evidence
+	pages   map[uint32][]finding.Evidence
+}
+
+// maxFileEvidence bounds the lines of evidence of one finding about the file.
+const maxFileEvidence = 12
+
+func addEvidence[K comparable](to map[K][]finding.Evidence, key K, witness, says string) {
+	if len(to[key]) < maxFileEvidence {
+		to[key] = append(to[key], finding.Evidence{Witness: witness, Says: says})
 	}
-	byClass := map[string]*group{}
-	pages := map[uint32]*group{}
-	add := func(g *group, witness, says string) {
-		if len(g.lines) < 12 {
-			g.lines = append(g.lines, finding.Evidence{Witness: witness, Says: says})
-		}
-	}
+}
+
+// fileDamage sorts the problems of the file and the faults of its tables.
+func (u *unit) fileDamage() fileDamage {
+	d := fileDamage{byClass: map[string][]finding.Evidence{}, pages: map[uint32][]finding.Evidence{}}
 	// The pages behind the end of a file that was cut off are one damage, not as many as there are pages.
 	cut, behind := false, 0
 	for _, p := range u.problems {
 		cut = cut || fileClass[p.Kind] == TruncatedFile
 	}
 	for _, p := range u.problems {
-		class := fileClass[p.Kind]
-		switch class {
-		case "":
-		case BadPage:
-			if cut && (p.Found == sqlitefile.FoundPastEnd || p.Found == sqlitefile.FoundNoPage || p.Found == sqlitefile.FoundPartial) {
-				behind++
-				continue
-			}
-			g := pages[p.Page]
-			if g == nil {
-				g = &group{page: p.Page}
-				pages[p.Page] = g
-			}
-			add(g, fmt.Sprintf("page %d", max(p.Parent, 1)), p.Text)
+		switch class := fileClass[p.Kind]; {
+		case class == "":
+		case class != BadPage:
+			addEvidence(d.byClass, class, targetDB, p.Text)
+		case cut && (p.Found == sqlitefile.FoundPastEnd || p.Found == sqlitefile.FoundNoPage || p.Found == sqlitefile.FoundPartial):
+			behind++
 		default:
-			if byClass[class] == nil {
-				byClass[class] = &group{}
-			}
-			add(byClass[class], targetDB, p.Text)
+			addEvidence(d.pages, p.Page, fmt.Sprintf("page %d", max(p.Parent, 1)), p.Text)
 		}
 	}
 	for _, fault := range u.faults {
@@ -84,49 +79,57 @@ func (u *unit) fileFindings() []finding.Finding {
 			behind++
 			continue
 		}
-		g := pages[fault.Page]
-		if g == nil {
-			g = &group{page: fault.Page}
-			pages[fault.Page] = g
-		}
-		add(g, fmt.Sprintf("page %d", fault.Page), fault.Why)
+		addEvidence(d.pages, fault.Page, fmt.Sprintf("page %d", fault.Page), fault.Why)
 	}
 	if behind > 0 {
-		add(byClass[TruncatedFile], "tables", fmt.Sprintf("%d pages that they refer to lie behind the end", behind))
+		addEvidence(d.byClass, TruncatedFile, "tables", fmt.Sprintf("%d pages that they refer to lie behind the end", behind))
 	}
+	return d
+}
+
+// fileFindings turns what is known about the file into findings, worst first.
+func (u *unit) fileFindings() []finding.Finding {
+	d := u.fileDamage()
 	var out []finding.Finding
 	for _, class := range []string{BadHeader, TruncatedFile, BadSchema, WALCorrupt, WALTruncated} {
-		if g := byClass[class]; g != nil {
-			f := newFinding(class)
-			f.Subject, f.Evidence = targetDB, g.lines
-			if class == WALCorrupt || class == WALTruncated {
-				f.Subject = targetWAL
-			}
-			out = append(out, f)
+		lines, ok := d.byClass[class]
+		if !ok {
+			continue
 		}
-	}
-	if f, ok := u.schemaFinding(byClass[BadSchema] != nil); ok {
-		out = append(out, f)
-	}
-	numbers := make([]uint32, 0, len(pages))
-	for n := range pages {
-		numbers = append(numbers, n)
-	}
-	sort.Slice(numbers, func(i, j int) bool { return numbers[i] < numbers[j] })
-	for i, n := range numbers {
-		f := newFinding(BadPage)
-		f.Subject, f.Evidence = fmt.Sprintf("page %d", n), pages[n].lines
-		f.Title = fmt.Sprintf("page %d of the database is damaged", n)
-		f.Detail, _ = json.Marshal(map[string]any{"page": n})
-		if i == maxPageFindings-1 && len(numbers) > maxPageFindings {
-			f.Title = fmt.Sprintf("page %d and %d more pages of the database are damaged", n, len(numbers)-maxPageFindings)
-			out = append(out, f)
-			break
+		f := newFinding(class)
+		f.Subject, f.Evidence = targetDB, lines
+		if class == WALCorrupt || class == WALTruncated {
+			f.Subject = targetWAL
 		}
 		out = append(out, f)
 	}
+	if f, ok := u.schemaFinding(d.byClass[BadSchema] != nil); ok {
+		out = append(out, f)
+	}
+	out = append(out, pageFindings(d.pages)...)
 	if f, ok := u.indexFinding(); ok {
 		out = append(out, f)
+	}
+	return out
+}
+
+// pageFindings is one finding a page, up to maxPageFindings: the last one then stands for the rest.
+func pageFindings(pages map[uint32][]finding.Evidence) []finding.Finding {
+	var out []finding.Finding
+	numbers := slices.Sorted(maps.Keys(pages))
+	for i, n := range numbers {
+		f := newFinding(BadPage)
+		f.Subject, f.Evidence = fmt.Sprintf("page %d", n), pages[n]
+		f.Title = fmt.Sprintf("page %d of the database is damaged", n)
+		f.Detail, _ = json.Marshal(map[string]any{"page": n})
+		last := i == maxPageFindings-1 && len(numbers) > maxPageFindings
+		if last {
+			f.Title = fmt.Sprintf("page %d and %d more pages of the database are damaged", n, len(numbers)-maxPageFindings)
+		}
+		out = append(out, f)
+		if last {
+			break
+		}
 	}
 	return out
 }

@@ -160,12 +160,10 @@ func (u *unit) howOld(root chosenRoot) string {
 	return fmt.Sprintf(", %s before the newest checkpoint", roundAge(cur.when().Sub(t)))
 }
 
+// when is the time of the newest row that names the root; zero when none does.
 func (c chosenRoot) when() time.Time {
-	switch {
-	case len(c.rows) > 0:
+	if len(c.rows) > 0 {
 		return c.rows[0].when()
-	case c.orphan != nil:
-		return c.orphan.when
 	}
 	return time.Time{}
 }

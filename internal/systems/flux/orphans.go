@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"slices"
-	"time"
 
 	"fettle/internal/format/treeobj"
 )
@@ -14,8 +13,7 @@ import (
 type orphanRoot struct {
 	ref   treeobj.Ref
 	rowID int64
-	good  bool      // the whole tree below is good
-	when  time.Time // of the newest event in its eventlogs, zero if unknown
+	good  bool // the whole tree below is good
 }
 
 // rootNames are the top-level keys that rc1 makes in every instance. A root is told by two of them.
@@ -33,13 +31,13 @@ func (u *unit) recentRoots(ctx context.Context) ([]orphanRoot, error) {
 		}
 		found = append(found, orphanRoot{ref: ref, rowID: rowID})
 		if len(found) >= 4*maxOrphanRoots {
-			found = newestRoots(found)
+			found = newestRoots(found, maxOrphanRoots)
 		}
 	})
 	if err != nil {
 		return nil, err
 	}
-	return newestRoots(found), nil
+	return newestRoots(found, maxOrphanRoots), nil
 }
 
 // orphanRoots is recentRoots with the newest one whose whole tree is good put first.
@@ -70,17 +68,10 @@ func (u *unit) orphanRoots(ctx context.Context) ([]orphanRoot, error) {
 	return found, nil
 }
 
-func newestRoots(rs []orphanRoot) []orphanRoot {
-	slices.SortFunc(rs, func(a, b orphanRoot) int {
-		switch {
-		case a.rowID > b.rowID:
-			return -1
-		case a.rowID < b.rowID:
-			return 1
-		}
-		return 0
-	})
-	return rs[:min(len(rs), maxOrphanRoots)]
+// newestRoots keeps the n newest, newest first.
+func newestRoots(rs []orphanRoot, n int) []orphanRoot {
+	slices.SortFunc(rs, func(a, b orphanRoot) int { return cmp.Compare(b.rowID, a.rowID) })
+	return rs[:min(len(rs), n)]
 }
 
 func looksLikeRoot(t *treeobj.Tree) bool {

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"slices"
 	"sort"
+	"strings"
 	"time"
 
 	"fettle/internal/finding"
@@ -30,6 +31,7 @@ type planner struct {
 	add      *additions              // what goes to lost+found
 	jobs     map[string]bool         // job directories that are moved as a whole
 	dropped  map[string]bool         // keys that leave their place
+	loss     loss
 	notes    []string
 
 	rebuild   bool
@@ -156,14 +158,22 @@ func (p *planner) done(f *finding.Finding, a finding.Action, result, loses strin
 
 // noCheckpoint names the newest root that is left, or makes a minimal one.
 func (p *planner) noCheckpoint(d *store.Decision) error {
-	p.newRoot = true
 	if p.root.IsZero() || d.Action == finding.Recreate {
-		p.recreate = true
-		p.done(&d.Finding, d.Action, "a new root is made with what survives of the resource and job id state", "every key")
+		p.startAnew(d)
 		return nil
+	}
+	p.newRoot = true
+	if err := p.lostAfter(p.root, true); err != nil {
+		return err
 	}
 	p.done(&d.Finding, d.Action, "a checkpoint is added for "+p.root.String(), "what was written after that root")
 	return nil
+}
+
+// startAnew answers a finding about the root with a minimal new one (minimalRoot).
+func (p *planner) startAnew(d *store.Decision) {
+	p.newRoot, p.recreate = true, true
+	p.done(&d.Finding, d.Action, "a new root is made with what survives of the resource and job id state", "every key")
 }
 
 // lostRoot goes back to the newest tree that can be had: the rows that cannot be used are removed.
@@ -177,12 +187,14 @@ func (p *planner) lostRoot(d *store.Decision) error {
 	}
 	cur := p.u.current()
 	if p.root.IsZero() || d.Action == finding.Recreate {
-		p.newRoot, p.recreate = true, true
-		p.done(&d.Finding, d.Action, "a new root is made with what survives of the resource and job id state", "every key")
+		p.startAnew(d)
 	} else {
 		back := p.u.roots[0]
 		p.done(&d.Finding, d.Action, "back to "+back.label()+p.u.howOld(back), "what was written after it")
 		p.newRoot = len(back.rows) == 0
+		if err := p.lostAfter(back.ref, back.orphan != nil); err != nil {
+			return err
+		}
 	}
 	if cur == nil {
 		return nil
@@ -205,7 +217,7 @@ func (p *planner) removeBadRow(ref treeobj.Ref) {
 		return
 	}
 	p.rebuild = p.rebuild || row.Why == shortRow // SQLite itself can neither read nor delete such a row
-	p.change(store.Change{Target: targetDB, Addr: fmt.Sprintf("%s%d", addrRowID, rowID), Before: rowOf(row, rowID).bytes(), Note: ref.String() + ", content is wrong"})
+	p.change(store.Change{Target: targetDB, Addr: rowAddr(rowID), Before: rowOf(row, rowID).bytes(), Note: ref.String() + ", content is wrong"})
 }
 
 // chooseRollback finds the tree that a rollback of the whole store goes to.
@@ -220,19 +232,17 @@ func (p *planner) chooseRollback() error {
 	}
 	p.rollback, p.newRoot = back, true
 	p.root = back.ref
+	if err := p.lostAfter(back.ref, false); err != nil {
+		return err
+	}
 	p.notes = append(p.notes, "the whole store goes back to "+back.label()+p.u.howOld(*back))
 	return nil
 }
 
 // proposal puts everything into steps.
 func (p *planner) proposal() (*store.Proposal, error) {
-	// Lost directories are not among the keys that the walk counted.
-	total := max(p.u.reach.counts.Keys+p.u.reach.counts.Dirs, int64(len(p.dropped)))
-	out := &store.Proposal{Loss: store.Loss{Dropped: int64(len(p.dropped)), Total: total, Unit: "keys"}, Notes: p.notes}
-	if p.recreate {
-		out.Loss.Dropped, out.Loss.Total = p.u.counts.Rows, p.u.counts.Rows
-		out.Loss.Unit = "blobs"
-	}
+	lost := p.total()
+	out := &store.Proposal{Loss: lost, Notes: p.notes}
 	if p.rollback != nil {
 		out.Notes = append(out.Notes, "blobs written after that checkpoint stay in the store, unreferenced")
 	}
@@ -295,7 +305,7 @@ func (p *planner) title() string {
 // rowOrder puts new blobs first, then mended rows, then removals, checkpoint rows last with the new one at the very end.
 func rowOrder(a, b store.Change) bool {
 	rank := func(c store.Change) int {
-		checkpoint := len(c.Addr) > len(addrCheckpoint) && c.Addr[:len(addrCheckpoint)] == addrCheckpoint
+		checkpoint := strings.HasPrefix(c.Addr, addrCheckpoint)
 		switch {
 		case c.Addr == addrStorageClass:
 			return 0

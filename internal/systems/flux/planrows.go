@@ -36,7 +36,7 @@ func (p *planner) removeCheckpoint(id int64) {
 		if c.ID != id || c.Legacy {
 			continue
 		}
-		p.change(store.Change{Target: targetDB, Addr: fmt.Sprintf("%s%d", addrCheckpoint, id), Before: checkpointBytes(c), Note: "checkpoint row"})
+		p.change(store.Change{Target: targetDB, Addr: checkpointAddr(id), Before: checkpointBytes(c), Note: "checkpoint row"})
 	}
 }
 
@@ -109,7 +109,7 @@ func (p *planner) orphanRow(d *store.Decision) error {
 			return nil
 		}
 	}
-	p.change(store.Change{Target: targetDB, Addr: fmt.Sprintf("%s%d", addrRowID, rowID), Before: before.bytes(), Note: ref.String()})
+	p.change(store.Change{Target: targetDB, Addr: rowAddr(rowID), Before: before.bytes(), Note: ref.String()})
 	p.done(&d.Finding, d.Action, "the row is removed", "")
 	return nil
 }
@@ -181,5 +181,5 @@ func (p *planner) textKey(ref treeobj.Ref) {
 	before := rowOf(row, rowID)
 	after := before
 	after.Key = "text"
-	p.change(store.Change{Target: targetDB, Addr: fmt.Sprintf("%s%d", addrRowID, rowID), Before: before.bytes(), After: after.bytes(), Note: ref.String()})
+	p.change(store.Change{Target: targetDB, Addr: rowAddr(rowID), Before: before.bytes(), After: after.bytes(), Note: ref.String()})
 }

@@ -223,7 +223,7 @@ func (p *planner) dropBrokenRows() error {
 			return err
 		}
 		for _, row := range r.rows {
-			addr := fmt.Sprintf("%s%d", addrCheckpoint, row.ID)
+			addr := checkpointAddr(row.ID)
 			if _, planned := p.rows[addr]; !ok && !planned {
 				p.removeCheckpoint(row.ID)
 				gone = append(gone, fmt.Sprint(row.ID))
@@ -330,7 +330,7 @@ func (p *planner) newBlobs() error {
 		if old, rowID, ok := p.rowByID(ref, 0); ok {
 			before = rowOf(old, rowID).bytes() // a row with wrong content or the wrong class has the key
 			row.RowID = rowID
-			delete(p.rows, fmt.Sprintf("%s%d", addrRowID, rowID))
+			delete(p.rows, rowAddr(rowID))
 		}
 		p.change(store.Change{Target: targetDB, Addr: addr, Before: before, After: row.bytes(), Note: "new"})
 	}
@@ -369,6 +369,6 @@ func (p *planner) newCheckpoint() error {
 	if p.u.checkptRoot == 0 && !p.rebuild {
 		p.change(store.Change{Target: targetDB, Addr: addrTable, After: store.Bytes(sqlCheckpoint), Note: "the table that Flux would make"})
 	}
-	p.change(store.Change{Target: targetDB, Addr: fmt.Sprintf("%s%d", addrCheckpoint, p.nextID()), After: value, Note: "the new root"})
+	p.change(store.Change{Target: targetDB, Addr: checkpointAddr(p.nextID()), After: value, Note: "the new root"})
 	return nil
 }

@@ -121,15 +121,7 @@ func stateToPut(u *unit, root treeobj.Ref, s *State, now float64) (map[string][]
 	out := map[string][]byte{}
 	k := newKVS(u, root)
 	var mine State
-	value, ok := k.value(keyResourceState)
-	if ok {
-		mine.AddResource(value)
-	}
-	if raw, err := k.entry(keyResourceLog); err == nil {
-		if log, _ := k.content(raw); log != nil {
-			mine.AddLog(log)
-		}
-	}
+	mine.addDrains(k)
 	if !sameDrains(mine.Drains().Nodes(), s.Drains().Nodes()) {
 		v, err := s.resource(now)
 		if err != nil {
@@ -138,7 +130,7 @@ func stateToPut(u *unit, root treeobj.Ref, s *State, now float64) (map[string][]
 		out[keyResourceState] = v
 	}
 	have := highestBelow(k, "job").Usable(0)
-	value, ok = k.value(keyJobManager)
+	value, ok := k.value(keyJobManager)
 	if ok {
 		if c, err := eventlog.ParseJobManagerCheckpoint(value); err == nil {
 			have = max(have, c.MaxJobID.Usable(0))

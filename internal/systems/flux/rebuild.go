@@ -92,7 +92,7 @@ func (u *unit) refill(ctx context.Context, db *sqliteedit.DB, step store.Step) e
 			continue // the new database has neither wrong rows nor wrong classes
 		}
 		if c.Addr == addrLegacy {
-			c.Addr = addrCheckpoint + "1"
+			c.Addr = checkpointAddr(1)
 			c.Before = nil
 			if c.After == nil {
 				continue
@@ -131,7 +131,7 @@ func (u *unit) copyRows(ctx context.Context, db *sqliteedit.DB) error {
 func (u *unit) copyCheckpoints(db *sqliteedit.DB, drop map[string]bool) error {
 	for i := len(u.checkpoints) - 1; i >= 0; i-- {
 		c := &u.checkpoints[i]
-		if c.err != nil || c.Legacy && u.checkptRoot != 0 || drop[fmt.Sprintf("%s%d", addrCheckpoint, c.ID)] {
+		if c.err != nil || c.Legacy && u.checkptRoot != 0 || drop[checkpointAddr(c.ID)] {
 			continue
 		}
 		id := c.ID

@@ -3,6 +3,7 @@ package flux
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/pierrec/lz4/v4"
@@ -108,6 +109,12 @@ func newRow(content []byte, epoch int64, hasEpoch bool) recordRow {
 }
 
 func objectAddr(ref treeobj.Ref) string { return addrObjects + ref.String() }
+
+// rowAddr is the address of a row of objects by its row id, for rows whose key is not to be trusted.
+func rowAddr(rowID int64) string { return addrRowID + strconv.FormatInt(rowID, 10) }
+
+// checkpointAddr is the address of a row of checkpt_v2.
+func checkpointAddr(id int64) string { return addrCheckpoint + strconv.FormatInt(id, 10) }
 
 // refOfAddr is the inverse of objectAddr.
 func refOfAddr(addr string) (treeobj.Ref, bool) {

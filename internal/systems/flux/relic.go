@@ -48,7 +48,10 @@ type Evidence struct {
 	RootTime  time.Time `json:"root_time,omitzero"`  // of its checkpoint
 	LastTime  time.Time `json:"last_time,omitzero"`  // of the newest checkpoint row, usable or not
 
-	State State `json:"-"`
+	// DrainsKnown is false when the list of drained nodes may lack some: the keys that hold it are not whole, or the tree
+	// that is left is older than the store was.
+	DrainsKnown bool  `json:"drains_known"`
+	State       State `json:"-"`
 	// Active are the jobs that Flux had not finished, by the tree of Root; Lost counts job directories of which not even
 	// the eventlog can be read.
 	Active []Job `json:"active_jobs"`
@@ -58,7 +61,7 @@ type Evidence struct {
 // Evidence reads the whole store once.
 func (r *Relic) Evidence(ctx context.Context) (*Evidence, error) {
 	u := r.u
-	ev := &Evidence{Rows: u.counts.Rows, Active: []Job{}}
+	ev := &Evidence{Rows: u.counts.Rows, Active: []Job{}, DrainsKnown: r.drainsWhole()}
 	if u.reach != nil {
 		ev.Keys = u.reach.counts.Keys
 	}
@@ -77,6 +80,17 @@ func (r *Relic) Evidence(ctx context.Context) (*Evidence, error) {
 		return nil, err
 	}
 	return ev, r.activeJobs(ctx, ev)
+}
+
+// drainsWhole tells whether both keys that hold the drained nodes can be read whole in the best tree that is left.
+func (r *Relic) drainsWhole() bool {
+	if r.root.IsZero() {
+		return false
+	}
+	k := newKVS(r.u, r.root)
+	_, log := k.value(keyResourceLog)
+	_, state := k.value(keyResourceState)
+	return log && state && r.u.opts.checkpoint == "" && r.u.current() != nil && r.u.current().ref == r.root
 }
 
 // Fresh tells whether the store was never used: its tables are as Flux makes them, it holds nothing, and nothing was ever in it.

@@ -2,7 +2,6 @@ package flux
 
 import (
 	"context"
-	"encoding/json"
 	"strings"
 
 	"fettle/internal/format/eventlog"
@@ -107,50 +106,10 @@ func (r *Relic) job(k *kvs, id fluid.ID, children []child, ev *Evidence) {
 	j := Job{ID: id.F58(), UserID: state.UserID, State: state.State.String(), Urgency: state.Urgency, Submitted: state.Submitted,
 		Partial: !whole || !state.Loadable(), id: id}
 	if spec, ok := read("jobspec"); ok {
-		j.Name = jobName(spec)
+		j.Name = nameOf(spec)
 	}
 	if res, ok := read("R"); ok {
-		j.Nodes = jobNodes(res)
+		j.Nodes = nodelist(res)
 	}
 	ev.Active = append(ev.Active, j)
-}
-
-// jobName is the name that flux jobs shows: the one given, else that of the command.
-func jobName(spec []byte) string {
-	var v struct {
-		Tasks []struct {
-			Command []string `json:"command"`
-		} `json:"tasks"`
-		Attributes struct {
-			System struct {
-				Job struct {
-					Name string `json:"name"`
-				} `json:"job"`
-			} `json:"system"`
-		} `json:"attributes"`
-	}
-	if json.Unmarshal(spec, &v) != nil {
-		return ""
-	}
-	if v.Attributes.System.Job.Name != "" {
-		return v.Attributes.System.Job.Name
-	}
-	if len(v.Tasks) > 0 && len(v.Tasks[0].Command) > 0 {
-		cmd := v.Tasks[0].Command[0]
-		return cmd[strings.LastIndexByte(cmd, '/')+1:]
-	}
-	return ""
-}
-
-// jobNodes reads execution.nodelist of R (RFC 20).
-func jobNodes(res []byte) string {
-	var v struct {
-		Execution struct {
-			Nodelist []string `json:"nodelist"`
-		} `json:"execution"`
-	}
-	if json.Unmarshal(res, &v) != nil {
-		return ""
-	}
-	return strings.Join(v.Execution.Nodelist, ",")
 }

@@ -2,6 +2,7 @@ package flux
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"slices"
 	"strconv"
@@ -68,6 +69,18 @@ var (
 	nameUndrain = []byte(`"undrain"`)
 )
 
+// addDrains takes checkpoint.resource and what is readable of resource.eventlog from a tree.
+func (s *State) addDrains(k *kvs) {
+	if v, ok := k.value(keyResourceState); ok {
+		s.AddResource(v)
+	}
+	if raw, err := k.entry(keyResourceLog); err == nil {
+		if log, _ := k.content(raw); log != nil {
+			s.AddLog(log)
+		}
+	}
+}
+
 // AddJobManager takes a version of checkpoint.job-manager. The queues of the first one taken are kept.
 func (s *State) AddJobManager(value []byte) {
 	c, err := eventlog.ParseJobManagerCheckpoint(value)
@@ -97,13 +110,7 @@ func (s *State) Drains() *eventlog.Drains {
 	}
 	slices.SortFunc(lines, func(a, b string) int {
 		x, y := s.events[a], s.events[b]
-		switch {
-		case x.at < y.at:
-			return -1
-		case x.at > y.at:
-			return 1
-		}
-		return x.n - y.n
+		return cmp.Or(cmp.Compare(x.at, y.at), cmp.Compare(x.n, y.n))
 	})
 	var entries []eventlog.Entry
 	for _, l := range lines {
@@ -156,14 +163,7 @@ func (r *Relic) gather(ctx context.Context, s *State) error {
 		if v, ok := k.value(keyJobManager); ok {
 			s.AddJobManager(v)
 		}
-		if v, ok := k.value(keyResourceState); ok {
-			s.AddResource(v)
-		}
-		if raw, err := k.entry(keyResourceLog); err == nil {
-			if log, _ := k.content(raw); log != nil {
-				s.AddLog(log)
-			}
-		}
+		s.addDrains(k)
 	}
 	ids := jobIDs{u: r.u, b: newBlobReader(r.u), memo: map[levelRef]uint64{}, seen: map[string]bool{}, s: s}
 	if err := r.gatherBlobs(ctx, s, &ids); err != nil {
@@ -210,7 +210,7 @@ func (r *Relic) gatherBlobs(ctx context.Context, s *State, ids *jobIDs) error {
 				}
 			}
 			if len(roots) >= 4*maxStateRoots {
-				roots = newestOf(roots, maxStateRoots)
+				roots = newestRoots(roots, maxStateRoots)
 			}
 		case bytes.Contains(row.Content, []byte(`"drain_state"`)): // begins like an event, too
 			s.AddResource(row.Content)
@@ -220,7 +220,7 @@ func (r *Relic) gatherBlobs(ctx context.Context, s *State, ids *jobIDs) error {
 			s.AddJobManager(row.Content)
 		}
 	}
-	for _, o := range newestOf(roots, maxStateRoots) {
+	for _, o := range newestRoots(roots, maxStateRoots) {
 		ids.root(o.ref)
 	}
 	return nil
@@ -228,19 +228,6 @@ func (r *Relic) gatherBlobs(ctx context.Context, s *State, ids *jobIDs) error {
 
 // maxStateRoots is how many of the newest roots are asked for job ids. Ids grow, so the newest are enough.
 const maxStateRoots = 2048
-
-func newestOf(rs []orphanRoot, n int) []orphanRoot {
-	slices.SortFunc(rs, func(a, b orphanRoot) int {
-		switch {
-		case a.rowID > b.rowID:
-			return -1
-		case a.rowID < b.rowID:
-			return 1
-		}
-		return 0
-	})
-	return rs[:min(len(rs), n)]
-}
 
 // jobNamespace is how the private namespace of a running job is called: its id in decimal follows.
 const jobNamespace = "job-"

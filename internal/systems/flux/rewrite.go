@@ -3,6 +3,7 @@ package flux
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 
@@ -25,6 +26,7 @@ type rewriter struct {
 	u     *unit
 	b     *blobReader
 	scan  treeobj.Scanner
+	at    openDir // the directory that locate looked at last
 	edits map[treeobj.Ref]map[string]edit
 	taint *taint // directories with edits at or below them; computed by rewrite
 	memo  map[treeobj.Ref]treeobj.Ref
@@ -46,23 +48,64 @@ func (w *rewriter) set(k editKey, e edit) {
 	w.edits[k.dir][k.name] = e
 }
 
+// openDir is a parsed directory of which the entries of the first level are known by name, so that naming each of many
+// keys of one directory does not take the square of its size.
+type openDir struct {
+	ref   treeobj.Ref
+	tree  *treeobj.Tree
+	first map[string]int
+}
+
+// parsed returns the directory ref; nil when it cannot be read. It is valid until the next call with another ref.
+func (w *rewriter) parsed(ref treeobj.Ref) *openDir {
+	if w.at.tree != nil && w.at.ref == ref {
+		return &w.at
+	}
+	w.at = openDir{}
+	content, have := w.b.get(ref)
+	if !have {
+		return nil
+	}
+	t := new(treeobj.Scanner).ParseDir(slices.Clone(content)) // of its own: the rewriter's scanner is used for other things
+	if !t.IsDir() || t.Broken {
+		return nil
+	}
+	w.at = openDir{ref: ref, tree: t, first: map[string]int{}}
+	for i := range t.Entries {
+		if e := &t.Entries[i]; e.Parent == -1 {
+			if _, twice := w.at.first[string(e.Name)]; !twice {
+				w.at.first[string(e.Name)] = i
+			}
+		}
+	}
+	return &w.at
+}
+
+// find is findEntry.
+func (d *openDir) find(parent int32, name string) int {
+	if parent != -1 {
+		return findEntry(d.tree, parent, name)
+	}
+	if i, ok := d.first[name]; ok {
+		return i
+	}
+	return -1
+}
+
 // locate finds the directory object that holds the entry of key. raw is the entry, nil if the directory is there and the
 // entry is not. ok is false when the way is blocked.
 func (w *rewriter) locate(root treeobj.Ref, key string) (k editKey, raw []byte, ok bool) {
 	names := treeobj.SplitKey(key)
 	at := root
 	for i := 0; i < len(names); {
-		content, have := w.b.get(at)
-		if !have {
+		d := w.parsed(at)
+		if d == nil {
 			return editKey{}, nil, false
 		}
-		t := w.scan.ParseDir(content)
-		if !t.IsDir() || t.Broken {
-			return editKey{}, nil, false
-		}
+		t := d.tree
 		parent, start, next := int32(-1), i, -1
 		for ; i < len(names); i++ {
-			if next = findEntry(t, parent, names[i]); next < 0 {
+			if next = d.find(parent, names[i]); next < 0 {
 				break
 			}
 			if t.Entries[next].Type != treeobj.TypeDir || t.Entries[next].Rule != treeobj.RuleNone {

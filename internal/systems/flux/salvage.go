@@ -37,8 +37,7 @@ func (p *planner) salvage(key string, raw []byte, detail *keyDetail) (salvaged, 
 
 // valueOf stores content and returns a val or valref for it, as Flux would.
 func (p *planner) valueOf(content []byte) []byte {
-	const inline = 54 // longer values are stored as blobs
-	if len(content) <= inline {
+	if len(content) <= treeobj.InlineLimit {
 		return treeobj.NewVal(content)
 	}
 	raw, err := treeobj.NewValref(p.w.store(content))
@@ -59,8 +58,10 @@ func (p *planner) salvageDir(key string, ref treeobj.Ref, detail *keyDetail) (sa
 		return salvaged{}, err
 	}
 	if v == nil {
+		p.lostDir(key, -1)
 		return salvaged{says: "no older version of the directory is in the store", loses: "everything below it"}, nil
 	}
+	p.lostDir(key, v.keys)
 	return salvaged{raw: v.Entry, says: "the version of " + v.From + " is kept", loses: "what was written below it after that version"}, nil
 }
 
@@ -338,9 +339,13 @@ func (p *planner) minimalRoot() error {
 		return err
 	}
 	add := &additions{}
-	add.at([]string{"checkpoint", "resource"}).leaf = p.valueOf(state)
-	add.at([]string{"checkpoint", "job-manager"}).leaf = p.valueOf(eventlog.NewJobManagerCheckpoint(highest).Encode())
-	add.at([]string{"resource", "eventlog"}).leaf = treeobj.NewVal(nil)
+	for key, raw := range map[string][]byte{
+		keyResourceState: p.valueOf(state),
+		keyJobManager:    p.valueOf(eventlog.NewJobManagerCheckpoint(highest).Encode()),
+		keyResourceLog:   treeobj.NewVal(nil),
+	} {
+		add.at(treeobj.SplitKey(key)).leaf = raw
+	}
 	top, err := p.w.graft(nil, add)
 	if err != nil {
 		return err

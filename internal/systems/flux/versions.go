@@ -3,7 +3,6 @@ package flux
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"fettle/internal/format/eventlog"
 	"fettle/internal/format/treeobj"
@@ -15,7 +14,8 @@ type olderVersion struct {
 	Says  string  `json:"says"`
 	Root  string  `json:"root"`
 	Age   float64 `json:"age_s,omitempty"` // seconds between that version's root and the current one
-	Entry []byte  `json:"-"`               // the tree object of the key in that version
+	keys  int64   // below it, when it is a directory
+	Entry []byte  `json:"-"` // the tree object of the key in that version
 }
 
 // versionFinder looks keys up in other trees than the current one.
@@ -96,6 +96,7 @@ func (f *versionFinder) in(ctx context.Context, roots []chosenRoot, key string) 
 		}
 		v := &olderVersion{From: root.label(), Root: root.ref.String(), Entry: append([]byte(nil), raw...), Says: "has an intact version of the key"}
 		if g, ok := f.good[ref]; ok && !ref.IsZero() {
+			v.keys = g.keys
 			v.Says = "has an intact version of the directory with " + plural(int(g.keys), "key")
 		}
 		if cur := f.u.current(); cur != nil && !root.when().IsZero() && !cur.when().IsZero() {
@@ -213,14 +214,4 @@ func (u *unit) cleanShutdown() (clean, known bool) {
 	}
 	s, _ := eventlog.ShutdownOf(eventlog.Parse(content).Entries)
 	return s == eventlog.ShutdownClean, s != eventlog.ShutdownUnknown
-}
-
-// lastEvent is the time of the newest event of an eventlog, zero if it has none.
-func lastEvent(content []byte) time.Time {
-	log := eventlog.Parse(content)
-	var t float64
-	for _, e := range log.Entries {
-		t = max(t, e.Timestamp)
-	}
-	return unixTime(t)
 }

@@ -32,7 +32,8 @@ type Report struct {
 	LostTime string    `json:"lost_time,omitempty"` // how far the store went back
 
 	Drained      []Drained `json:"drained_nodes"`
-	HighestJob   string    `json:"highest_job"` // F58; later ids are above it
+	DrainsKnown  bool      `json:"drained_nodes_known"` // false: some may be missing from the list
+	HighestJob   string    `json:"highest_job"`         // F58; later ids are above it
 	HighestID    uint64    `json:"highest_job_id"`
 	Active       []Job     `json:"active_jobs"`
 	Unreadable   int       `json:"unreadable_jobs"`
@@ -94,7 +95,7 @@ func (s *session) describe(best *candidate) error {
 			r.note("%d values have the key of a directory too; they are kept as KEY~value", best.counts.Clashes)
 		}
 	}
-	r.Drained = []Drained{}
+	r.Drained, r.DrainsKnown = []Drained{}, s.ev.DrainsKnown
 	for _, n := range s.ev.State.Drains().Nodes() {
 		r.Drained = append(r.Drained, Drained{Host: n.Host, Since: time.Unix(0, int64(n.Timestamp*1e9)).UTC(), Reason: n.Reason})
 	}
@@ -197,7 +198,7 @@ func (r *Report) Text() string {
 	}
 	line("%s  %s: %s", r.Started.Format(time.RFC3339), r.Route, clean(r.Why))
 	if r.Before != nil && !r.Before.Clean {
-		line("\nwhat was wrong: %d findings", r.Before.Findings)
+		line("\nfindings: %d", r.Before.Findings)
 		for _, t := range r.Before.Titles {
 			line("  %s", clean(t))
 		}
@@ -243,7 +244,12 @@ func (r *Report) stateText(line func(string, ...any)) {
 	if r.Route == RouteNothing || r.Route == RouteLink {
 		return
 	}
-	line("\ndrained nodes (kept): %d", len(r.Drained))
+	if r.DrainsKnown {
+		line("\ndrained nodes, all kept: %d", len(r.Drained))
+	} else {
+		line("\ndrained nodes found: %d. THERE MAY HAVE BEEN MORE: what held the list is damaged or lost.", len(r.Drained))
+		line("  Compare with your own records, and drain by hand what is missing, before jobs are let in.")
+	}
 	for _, d := range r.Drained {
 		line("  %-20s since %s  %s", clean(d.Host), d.Since.Format(time.RFC3339), clean(d.Reason))
 	}
