@@ -14,11 +14,7 @@ const (
 )
 
 // long lists the files of more than aLot lines and why they are not split. Tests may be long without a reason.
-var long = map[string]string{
-	"internal/systems/flux/walk.go":   "one pass: the queue, the visitor of directories, and the bitmaps that its checkpoints save",
-	"internal/systems/flux/report.go": "one pass: it goes through the damaged part of the tree in the order of keys and names every key",
-	"internal/systems/flux/plan.go":   "one planner: every decision ends in the same tree, rows and loss",
-}
+var long = map[string]string{}
 
 // vague lists package names that say nothing about a job.
 var vague = []string{"util", "utils", "common", "helper", "helpers", "manager", "misc", "base", "shared", "lib", "core", "types", "tools"}
