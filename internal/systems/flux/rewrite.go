@@ -26,7 +26,8 @@ type rewriter struct {
 	u     *unit
 	b     *blobReader
 	scan  treeobj.Scanner
-	at    openDir // the directory that locate looked at last
+	dirs  map[treeobj.Ref]*openDir // directories that locate looked at lately
+	kept  int                      // bytes of their content
 	edits map[treeobj.Ref]map[string]edit
 	taint *taint // directories with edits at or below them; computed by rewrite
 	memo  map[treeobj.Ref]treeobj.Ref
@@ -51,17 +52,15 @@ func (w *rewriter) set(k editKey, e edit) {
 // openDir is a parsed directory of which the entries of the first level are known by name, so that naming each of many
 // keys of one directory does not take the square of its size.
 type openDir struct {
-	ref   treeobj.Ref
 	tree  *treeobj.Tree
 	first map[string]int
 }
 
-// parsed returns the directory ref; nil when it cannot be read. It is valid until the next call with another ref.
+// parsed returns the directory ref; nil when it cannot be read. It must not be changed.
 func (w *rewriter) parsed(ref treeobj.Ref) *openDir {
-	if w.at.tree != nil && w.at.ref == ref {
-		return &w.at
+	if d := w.dirs[ref]; d != nil {
+		return d
 	}
-	w.at = openDir{}
 	content, have := w.b.get(ref)
 	if !have {
 		return nil
@@ -70,16 +69,23 @@ func (w *rewriter) parsed(ref treeobj.Ref) *openDir {
 	if !t.IsDir() || t.Broken {
 		return nil
 	}
-	w.at = openDir{ref: ref, tree: t, first: map[string]int{}}
+	if w.kept += len(content); w.dirs == nil || w.kept > maxKeptDirs {
+		w.dirs, w.kept = map[treeobj.Ref]*openDir{}, len(content)
+	}
+	d := &openDir{tree: t, first: map[string]int{}}
+	w.dirs[ref] = d
 	for i := range t.Entries {
 		if e := &t.Entries[i]; e.Parent == -1 {
-			if _, twice := w.at.first[string(e.Name)]; !twice {
-				w.at.first[string(e.Name)] = i
+			if _, twice := d.first[string(e.Name)]; !twice {
+				d.first[string(e.Name)] = i
 			}
 		}
 	}
-	return &w.at
+	return d
 }
+
+// maxKeptDirs bounds the content of the directories that are kept parsed, in bytes.
+const maxKeptDirs = 8 << 20
 
 // find is findEntry.
 func (d *openDir) find(parent int32, name string) int {
