@@ -22,7 +22,7 @@
 //	           walk, walkstate, taint                          which directories have damage below them
 //	           judge, judgefile, judgerows, report*            what is wrong, in the user's words
 //	           confirm, analysis                               looking again; results of passes kept for the next one
-//	repairing  plan, plantree, planrows, salvage, mend         decisions to changes of records (records.go)
+//	repairing  plan, plantree, planrows, salvage, mend, loss   decisions to changes of records (records.go)
 //	           rewrite                                         new directories up to a new root
 //	           lower, rebuild, writer, kept, hotjournal        changes of records to pages or files, and writing them
 //	browsing   browse*                                         the tree as the shell shows it
