@@ -22,7 +22,7 @@ type blobReader struct {
 }
 
 func newBlobReader(u *unit) *blobReader {
-	return &blobReader{u: u, r: u.file.NewReader(blobWindow)}
+	return &blobReader{u: u, r: u.file.NewReader(blobWindow), dec: rowDecoder{cols: u.cols}}
 }
 
 // at decodes the row of e. The result is valid until the next call. An error means that the row cannot be read any more

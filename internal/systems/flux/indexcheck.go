@@ -35,8 +35,8 @@ func (u *unit) checkIndex(ctx context.Context, env store.Env) error {
 	if err := u.ensureIndex(ctx, env); err != nil {
 		return err
 	}
-	if u.indexRoot == 0 {
-		u.indexed = indexState{Missing: u.objectsRoot != 0}
+	if u.index == nil {
+		u.indexed = indexState{Missing: u.objectsRoot != 0 && u.indexRoot == 0}
 		return u.saveResult(ctx, env.Scratch(), "index", u.indexed)
 	}
 	st := indexState{}

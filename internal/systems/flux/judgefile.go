@@ -213,6 +213,17 @@ func (u *unit) liveCopy() []finding.Evidence {
 	return append(ev, finding.Evidence{Witness: "directory", Says: "there is no " + targetWAL + " beside it"})
 }
 
+// foreignFinding is the one finding about a database whose table objects is not one that Flux made. Nothing else can be said of
+// it, and nothing is offered: a rebuild would throw away what it does not understand.
+func (u *unit) foreignFinding() finding.Finding {
+	f := newFinding(BadSchema)
+	f.Subject, f.Title = targetDB, "the table objects is not one that Flux made: "+u.foreign
+	f.Evidence = []finding.Evidence{{Witness: "schema", Says: "the table objects is there, but " + u.foreign}}
+	f.Actions, f.Suggested = []finding.Action{finding.Ignore}, finding.Ignore
+	f.Why = "is it a content store at all?"
+	return f
+}
+
 // file emits the findings about the file. Those about lost rows are remembered as the cause of what follows.
 func (r *reporter) file(context.Context) error {
 	var cause *int

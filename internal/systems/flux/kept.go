@@ -85,7 +85,10 @@ func (w *writer) keepPresent(path string, before store.Bytes) error {
 		return err
 	}
 	to := w.keptPath(k, path)
-	if _, err := os.Stat(to); err == nil || w.isBuilt(k) {
+	if w.isBuilt(k) {
+		return nil
+	}
+	if there, err := describe(to); err == nil && there == k {
 		return nil
 	}
 	have, err := describe(path)
@@ -143,7 +146,11 @@ func copyFile(from, to string) (err error) {
 		return err
 	}
 	tmp := to + ".part"
-	out, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, fi.Mode().Perm())
+	if err := os.Remove(tmp); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	// O_EXCL: whoever may write in the directory must not make root write through a link of theirs.
+	out, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fi.Mode().Perm())
 	if err != nil {
 		return err
 	}

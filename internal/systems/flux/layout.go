@@ -1,6 +1,10 @@
 package flux
 
-import "fettle/internal/format/sqlitefile"
+import (
+	"strings"
+
+	"fettle/internal/format/sqlitefile"
+)
 
 // layout is what the schema and the interior pages say about where things are. Everything in it may be missing.
 type layout struct {
@@ -11,6 +15,8 @@ type layout struct {
 	seqRoot     uint32 // sqlite_sequence
 	hasEpoch    bool   // objects has the column epoch
 	schemaLost  bool   // the schema could not be read
+	cols        columns
+	foreign     string // why the table objects is not one that Flux made; "" when it is
 
 	leaves  *sqlitefile.PageSet // leaf pages of objects
 	known   sqlitefile.PageSet  // pages of other trees and of the freelist: never salvaged
@@ -23,7 +29,7 @@ type layout struct {
 }
 
 func readLayout(f *sqlitefile.File) layout {
-	l := layout{leaves: &sqlitefile.PageSet{}}
+	l := layout{leaves: &sqlitefile.PageSet{}, cols: fluxColumns}
 	l.problems = append(l.problems, f.Problems()...)
 	objects, schemaProblems := f.Schema()
 	l.problems = append(l.problems, schemaProblems...)
@@ -32,7 +38,8 @@ func readLayout(f *sqlitefile.File) layout {
 		switch {
 		case o.Type == "table" && o.Name == "objects":
 			l.objectsRoot = o.Root
-			l.hasEpoch = hasColumn(o.SQL, "epoch")
+			l.cols, l.foreign = columnsOf(o.SQL)
+			l.hasEpoch = l.cols[colEpoch] >= 0
 		case o.Type == "index" && o.TblName == "objects" && l.indexRoot == 0:
 			l.indexRoot = o.Root
 		case o.Type == "table" && o.Name == "checkpt_v2":
@@ -42,6 +49,12 @@ func readLayout(f *sqlitefile.File) layout {
 		case o.Type == "table" && o.Name == "sqlite_sequence":
 			l.seqRoot = o.Root
 		}
+	}
+	if h := f.Header(); l.foreign == "" && h.MagicOK && (h.Encoding == sqlitefile.UTF16LE || h.Encoding == sqlitefile.UTF16BE) {
+		l.foreign = "its text is UTF-16, and Flux uses UTF-8"
+	}
+	if l.objectsRoot != 0 && l.foreign != "" {
+		return l // nothing in it can be told for what it is
 	}
 	if l.objectsRoot != 0 {
 		l.objects = f.Tree(l.objectsRoot, sqlitefile.Table)
@@ -86,15 +99,41 @@ func (l *layout) addKnown(f *sqlitefile.File, objects []sqlitefile.Object) {
 	}
 }
 
-// hasColumn looks for a column name in a CREATE TABLE statement as a whole word.
-func hasColumn(sql, name string) bool {
-	word := func(c byte) bool {
-		return c == '_' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+// columns says in which column of the objects table each value stands, -1 for none: hash, size, object, epoch.
+type columns [4]int
+
+// fluxColumns is the order in which every version of Flux makes them. epoch is missing before 0.87.
+var fluxColumns = columns{colHash: 0, colSize: 1, colObject: 2, colEpoch: 3}
+
+// columnsOf finds the columns by name, as Flux does. why says what is missing of a table that Flux could use.
+func columnsOf(sql string) (c columns, why string) {
+	c = columns{-1, -1, -1, -1}
+	open, end := strings.IndexByte(sql, '('), strings.LastIndexByte(sql, ')')
+	if open < 0 || end < open {
+		return fluxColumns, "its statement cannot be read"
 	}
-	for i := 0; i+len(name) <= len(sql); i++ {
-		if sql[i:i+len(name)] == name && (i == 0 || !word(sql[i-1])) && (i+len(name) == len(sql) || !word(sql[i+len(name)])) {
-			return true
+	names := map[string]int{"hash": colHash, "size": colSize, "object": colObject, "epoch": colEpoch}
+	depth, start, n := 0, open+1, 0
+	for i := open + 1; i <= end; i++ {
+		switch {
+		case sql[i] == '(':
+			depth++
+		case sql[i] == ')' && i < end:
+			depth--
+		case i == end || sql[i] == ',' && depth == 0:
+			if words := strings.Fields(sql[start:i]); len(words) > 0 {
+				if slot, ok := names[strings.ToLower(strings.Trim(words[0], "\"`[]'"))]; ok && c[slot] < 0 {
+					c[slot] = n
+				}
+			}
+			start = i + 1
+			n++
 		}
 	}
-	return false
+	for name, slot := range names {
+		if c[slot] < 0 && slot != colEpoch {
+			return c, "it has no column " + name
+		}
+	}
+	return c, ""
 }

@@ -13,8 +13,18 @@ import (
 // still be read. Where even that is impossible and it may be much, the loss counts as everything: a repair that nobody
 // watches must not pass a threshold because nothing is known.
 type loss struct {
-	hidden  int64    // keys that are gone without having been seen
-	unknown []string // what has no estimate
+	entries map[editKey]bool // that leave their place; one that is reached under many paths is one
+	hidden  int64            // keys that are gone without having been seen
+	unknown []string         // what has no estimate
+}
+
+// drop counts an entry that leaves its place.
+func (p *planner) drop(key string, k editKey) {
+	p.dropped[key] = true
+	if p.loss.entries == nil {
+		p.loss.entries = map[editKey]bool{}
+	}
+	p.loss.entries[k] = true
 }
 
 // lostDir counts what hung below a directory of which no version is left in its place. known is how many keys an older
@@ -85,7 +95,7 @@ func (p *planner) total() store.Loss {
 	if p.recreate {
 		return store.Loss{Dropped: p.u.counts.Rows, Total: p.u.counts.Rows, Unit: "blobs"}
 	}
-	dropped := int64(len(p.dropped)) + p.loss.hidden
+	dropped := int64(len(p.loss.entries)) + p.loss.hidden
 	// Lost directories are not among the keys that the walk counted.
 	c := p.u.reach.counts
 	total := max(c.Keys+c.Dirs+p.loss.hidden, dropped)

@@ -73,7 +73,7 @@ func (p *planner) key(d *store.Decision) error {
 	}
 	if d.Action == finding.Unlink {
 		p.w.set(k, edit{})
-		p.dropped[key] = true
+		p.drop(key, k)
 		p.done(f, d.Action, "removed", "the whole key")
 		return nil
 	}
@@ -167,12 +167,12 @@ func (p *planner) quarantine(d *store.Decision, k editKey, raw []byte, detail *k
 	}
 	if dir := jobDir(key); dir != "" && p.jobs[dir] && key != dir {
 		p.w.set(k, edit{raw: s.raw})
-		p.dropped[dir] = true
+		p.drop(dir, editKey{name: dir})
 		p.done(f, d.Action, fmt.Sprintf("job %s moves to %s.%s; %s", f.Group, lostFound, dir, s.says), s.loses)
 		return nil
 	}
 	p.w.set(k, edit{})
-	p.dropped[key] = true
+	p.drop(key, k)
 	if s.raw == nil {
 		p.done(f, d.Action, "unlinked; "+s.says, s.loses)
 		return nil

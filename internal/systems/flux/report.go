@@ -55,6 +55,10 @@ func (u *unit) reportDamage(ctx context.Context, env store.Env) error {
 		r.lost[ref] = true
 	}
 	r.blobKeys = u.counts.BlobKeys > maxSingleBlobKeys
+	if u.objectsRoot != 0 && u.foreign != "" {
+		_, err := r.emit(u.foreignFinding())
+		return err
+	}
 	for _, step := range []func(context.Context) error{r.file, r.rows, r.tree, r.orphans, r.notes} {
 		if err := step(ctx); err != nil {
 			return err

@@ -9,7 +9,7 @@ import (
 	"fettle/internal/format/treeobj"
 )
 
-// Columns of the objects table, in the order in which every version of Flux creates them. epoch is missing before 0.87.
+// Slots of columns; where each stands in a row, columns says.
 const (
 	colHash = iota
 	colSize
@@ -35,7 +35,8 @@ type blobRow struct {
 
 // rowDecoder decodes rows of the objects table and verifies their content. It keeps its buffer between rows.
 type rowDecoder struct {
-	buf []byte
+	cols columns
+	buf  []byte
 	// hashed counts the bytes of content that were hashed.
 	hashed int64
 }
@@ -44,10 +45,10 @@ type rowDecoder struct {
 // short tells that the row's overflow chain is broken.
 func (d *rowDecoder) decode(row *sqlitefile.Row, short bool, out *blobRow) bool {
 	*out = blobRow{}
-	if len(row.Cols) <= colHash {
+	if len(row.Cols) <= d.cols[colHash] {
 		return false
 	}
-	key := row.Cols[colHash]
+	key := row.Cols[d.cols[colHash]]
 	switch key.Kind {
 	case sqlitefile.Text:
 	case sqlitefile.Blob:
@@ -59,14 +60,14 @@ func (d *rowDecoder) decode(row *sqlitefile.Row, short bool, out *blobRow) bool 
 		return false
 	}
 	out.Hash = key.B
-	if short || len(row.Cols) <= colObject {
+	if short || len(row.Cols) <= max(d.cols[colObject], d.cols[colSize]) {
 		out.Status, out.Why = statusUndecodable, "part of the row lies on an unreadable page"
 		return true
 	}
-	if len(row.Cols) > colEpoch && row.Cols[colEpoch].Kind == sqlitefile.Int {
-		out.Epoch, out.HasEp = row.Cols[colEpoch].I, true
+	if ep := d.cols[colEpoch]; ep >= 0 && len(row.Cols) > ep && row.Cols[ep].Kind == sqlitefile.Int {
+		out.Epoch, out.HasEp = row.Cols[ep].I, true
 	}
-	d.content(row.Cols[colSize], row.Cols[colObject], out)
+	d.content(row.Cols[d.cols[colSize]], row.Cols[d.cols[colObject]], out)
 	if out.Status != statusGood {
 		return true
 	}

@@ -25,7 +25,7 @@ func FuzzBlobRow(f *testing.F) {
 			kind = sqlitefile.Blob
 		}
 		row := sqlitefile.Row{Cols: []sqlitefile.Value{{Kind: kind, B: key}, {Kind: sqlitefile.Int, I: size}, {Kind: sqlitefile.Blob, B: object}}}
-		var d rowDecoder
+		d := rowDecoder{cols: fluxColumns}
 		var out blobRow
 		if !d.decode(&row, false, &out) {
 			if len(key) == 20 || len(key) == 32 {
@@ -65,4 +65,24 @@ func mustRef(t *testing.T, hash []byte) treeobj.Ref {
 		t.Fatal(err)
 	}
 	return ref
+}
+
+// TestColumnsOf reads the statements that Flux made in its history and ones that it never made.
+func TestColumnsOf(t *testing.T) {
+	for _, c := range []struct {
+		sql  string
+		want columns
+		why  bool
+	}{
+		{sqlObjects, columns{0, 1, 2, 3}, false},
+		{"CREATE TABLE objects(hash CHAR(20) PRIMARY KEY, size INT, object BLOB)", columns{0, 1, 2, -1}, false},
+		{"CREATE TABLE objects(object BLOB, \"epoch\" INT DEFAULT (1+2), size INT, hash BLOB, UNIQUE(hash, size))", columns{3, 2, 0, 1}, false},
+		{"CREATE TABLE objects(name TEXT, content BLOB)", columns{-1, -1, -1, -1}, true},
+		{"CREATE TABLE objects", fluxColumns, true},
+	} {
+		got, why := columnsOf(c.sql)
+		if got != c.want || (why != "") != c.why {
+			t.Errorf("%s: %v %q, want %v", c.sql, got, why, c.want)
+		}
+	}
 }

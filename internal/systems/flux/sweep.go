@@ -275,7 +275,7 @@ type chunkReader struct {
 }
 
 func newChunkReader(u *unit) *chunkReader {
-	return &chunkReader{u: u, r: u.file.NewReader(sweepWindow)}
+	return &chunkReader{u: u, r: u.file.NewReader(sweepWindow), dec: rowDecoder{cols: u.cols}}
 }
 
 // sweepWindow is how much is read at once, in bytes.

@@ -31,7 +31,7 @@ type fixtureTruth struct {
 	Dirrefs     []string         `json:"newest_visible_damaged_dirrefs"`
 	HiddenPaths *int             `json:"newest_hidden_paths"`
 	Errors      *int             `json:"expected_total_errors_flux_fsck"`
-	Good        []int64          `json:"fully_good_checkpoints"`
+	Good        []any            `json:"fully_good_checkpoints"` // row ids, or the key of the legacy table
 }
 
 // TestFixtures holds the naive walker against what is known of real stores with described damage.
