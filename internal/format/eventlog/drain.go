@@ -108,6 +108,9 @@ func targets(ids, list string) ([]target, *Problem) {
 	if err != nil {
 		return nil, &Problem{Rule: RuleTargets, Fatal: true, Detail: err.Error()}
 	}
+	if set.Count() > MaxTargets {
+		return nil, &Problem{Rule: RuleTargets, Fatal: true, Detail: fmt.Sprintf("idset names %d nodes, at most %d are believed", set.Count(), MaxTargets)}
+	}
 	hosts, err := hostlist.Parse(list)
 	if err != nil {
 		return nil, &Problem{Rule: RuleTargets, Fatal: true, Detail: err.Error()}
@@ -149,12 +152,18 @@ func (d *Drains) drain(nodes []target, at float64, reason string, hasReason bool
 // older than the checkpoint. Faulty events are told and skipped.
 func (d *Drains) Apply(entries []Entry) []Problem {
 	var problems []Problem
+	room := maxReplayed
 	for i := range entries {
 		e := &entries[i]
 		if e.Timestamp < d.Timestamp || e.Name != "drain" && e.Name != "undrain" {
 			continue
 		}
-		if p := d.event(e); p != nil {
+		if room <= 0 {
+			return append(problems, Problem{Rule: RuleTargets, Index: i, Detail: "the events before this one name more nodes than are replayed; the rest is left out"})
+		}
+		p, named := d.event(e)
+		room -= named
+		if p != nil {
 			p.Index = i
 			problems = append(problems, *p)
 		}
@@ -162,38 +171,42 @@ func (d *Drains) Apply(entries []Entry) []Problem {
 	return problems
 }
 
-func (d *Drains) event(e *Entry) *Problem {
+// maxReplayed bounds how many nodes all events of one log may name together: 400 drains of 10,000 nodes each.
+const maxReplayed = 1 << 22
+
+// event replays one event and says how many nodes it named.
+func (d *Drains) event(e *Entry) (p *Problem, named int) {
 	m := e.members()
 	ids, ok1 := str(m["idset"])
 	list, ok2 := str(m["nodelist"])
 	if !ok1 || !ok2 {
-		return &Problem{Rule: RuleContext, Fatal: true, Detail: e.Name + " event lacks idset or nodelist"}
+		return &Problem{Rule: RuleContext, Fatal: true, Detail: e.Name + " event lacks idset or nodelist"}, 0
 	}
 	nodes, p := targets(ids, list)
 	if nodes == nil {
-		return p
+		return p, 0
 	}
 	if e.Name == "undrain" {
 		for _, t := range nodes {
 			delete(d.nodes, t.host)
 		}
-		return p
+		return p, len(nodes)
 	}
 	reason, hasReason := "", false
 	if raw, has := m["reason"]; has {
 		if reason, hasReason = str(raw); !hasReason {
-			return &Problem{Rule: RuleContext, Fatal: true, Detail: "drain event with a reason that is not a string"}
+			return &Problem{Rule: RuleContext, Fatal: true, Detail: "drain event with a reason that is not a string"}, len(nodes)
 		}
 	}
 	overwrite := int64(1) // logs of before the member existed
 	if raw, has := m["overwrite"]; has {
 		var ok bool
 		if overwrite, ok = integer(raw); !ok {
-			return &Problem{Rule: RuleContext, Fatal: true, Detail: "drain event with an overwrite that is not an integer"}
+			return &Problem{Rule: RuleContext, Fatal: true, Detail: "drain event with an overwrite that is not an integer"}, len(nodes)
 		}
 	}
 	d.drain(nodes, e.Timestamp, reason, hasReason, overwrite)
-	return p
+	return p, len(nodes)
 }
 
 // Nodes lists the drained nodes by host name.

@@ -319,6 +319,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(ev("1.5", "submit", submit) + ev("2", "validate", "") + "x"))
 	f.Add([]byte(ev("1", "drain", `{"idset":"0-3","nodelist":"n[0-3]","reason":"r","overwrite":2}`)))
 	f.Add([]byte("\n\n{}"))
+	f.Add([]byte("{\"timestamp\":1,\"name\":\"drain\",\"context\":{\"idset\":\"2-888881883\",\"nodelist\":\"n[033-888333,33]-3U\"}}\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		l := Parse(b)
 		ReplayJob(l.Entries)
@@ -355,4 +356,17 @@ func FuzzCheckpoints(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestDrainsBounded replays events that name very many nodes: what is left out is told, and the rest costs nothing.
+func TestDrainsBounded(t *testing.T) {
+	line := `{"timestamp":1.5,"name":"drain","context":{"idset":"0-1048575","nodelist":"n[0-1048575]"}}` + "\n"
+	var d Drains
+	problems := d.Apply(Parse([]byte(strings.Repeat(line, 7))).Entries)
+	if len(problems) != 1 || problems[0].Index != 4 || problems[0].Rule != RuleTargets {
+		t.Errorf("problems %+v, want one at event 4", problems)
+	}
+	if n := len(d.Nodes()); n != 1<<20 {
+		t.Errorf("%d nodes, want %d", n, 1<<20)
+	}
 }
