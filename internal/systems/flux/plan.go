@@ -32,6 +32,7 @@ type planner struct {
 	jobs     map[string]bool         // job directories that are moved as a whole
 	dropped  map[string]bool         // keys that leave their place
 	loss     loss
+	known    *State // gathered on first use
 	notes    []string
 
 	rebuild   bool

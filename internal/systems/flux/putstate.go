@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"fettle/internal/format/eventlog"
+	"fettle/internal/format/fluid"
 	"fettle/internal/format/treeobj"
 	"fettle/internal/store"
 )
@@ -170,4 +171,41 @@ func GiveOwner(like, path string) error {
 	}
 	sameOwner(fi, path)
 	return nil
+}
+
+// highestBelow follows the greatest name of each level. Where a directory cannot be read its prefix bounds the id.
+func highestBelow(k *kvs, top string) fluid.ID {
+	raw, err := k.entry(top)
+	if err != nil {
+		return 0
+	}
+	var groups []uint16
+	for len(groups) < 4 {
+		children, err := k.list(raw)
+		if err != nil {
+			if len(groups) == 0 {
+				return 0 // nothing is known of a job directory that is lost at the top
+			}
+			return fluid.UpperBound(groups...)
+		}
+		best := -1
+		var group uint16
+		for i, c := range children {
+			if g, ok := fluid.Group(c.name); ok && (best < 0 || g >= group) {
+				best, group = i, g
+			}
+		}
+		if best < 0 {
+			break
+		}
+		groups = append(groups, group)
+		raw = children[best].raw
+	}
+	if len(groups) == 0 {
+		return 0
+	}
+	for len(groups) < 4 {
+		groups = append(groups, 0)
+	}
+	return fluid.UpperBound(groups...)
 }

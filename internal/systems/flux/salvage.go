@@ -1,13 +1,11 @@
 package flux
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
 
 	"fettle/internal/format/eventlog"
-	"fettle/internal/format/fluid"
 	"fettle/internal/format/treeobj"
 	"fettle/internal/store"
 )
@@ -162,81 +160,44 @@ func (p *planner) jobsGone() bool {
 	return false
 }
 
-// recomputeDrains replays what survives: the latest readable checkpoint.resource, then the surviving events. Flux replays
-// the log itself, so checkpoint.resource is written only when it was damaged or the log lost events.
+// state gathers what Flux goes on from out of the whole store, once: the tree, older trees, and blobs that nothing refers to.
+func (p *planner) state() (*State, error) {
+	if p.known == nil {
+		s := &State{}
+		r := &Relic{u: p.u, vf: p.vf, root: p.root}
+		if err := r.gather(p.ctx, s); err != nil {
+			return nil, err
+		}
+		p.known = s
+	}
+	return p.known, nil
+}
+
+// recomputeDrains writes checkpoint.resource with every drained node that anything in the store tells of.
 func (p *planner) recomputeDrains() error {
-	drains, err := p.u.drainState(p.ctx, p.root, p.vf)
+	s, err := p.state()
 	if err != nil {
 		return err
 	}
-	value, err := drains.Encode(unixSeconds(p.now))
+	value, err := s.resource(unixSeconds(p.now))
 	if err != nil {
 		return err
 	}
 	return p.setValue(keyResourceState, value)
 }
 
-// drainState gathers the drained nodes from the latest evidence: checkpoint.resource of the tree or, if that is not whole,
-// of an older one; then the readable events of resource.eventlog.
-func (u *unit) drainState(ctx context.Context, root treeobj.Ref, vf *versionFinder) (*eventlog.Drains, error) {
-	k := newKVS(u, root)
-	state, whole := k.value(keyResourceState)
-	if !whole {
-		v, err := vf.anywhere(ctx, keyResourceState)
-		if err != nil {
-			return nil, err
-		}
-		if v != nil {
-			state, _ = k.content(v.Entry)
-		}
-	}
-	drains := &eventlog.Drains{}
-	if state != nil {
-		if d, _, err := eventlog.ParseDrains(state); err == nil {
-			drains = d
-		}
-	}
-	var log []byte
-	if raw, err := k.entry(keyResourceLog); err == nil {
-		log, _ = k.content(raw)
-	}
-	if log == nil {
-		if v, err := vf.anywhere(ctx, keyResourceLog); err != nil {
-			return nil, err
-		} else if v != nil {
-			log, _ = k.content(v.Entry)
-		}
-	}
-	drains.Apply(eventlog.Parse(log).Entries)
-	return drains, nil
-}
-
 // recomputeJobManager writes a max_jobid that is above every id ever seen, keeping the queues of the latest readable value.
 func (p *planner) recomputeJobManager() error {
-	k := newKVS(p.u, p.root)
-	old, whole := k.value(keyJobManager)
-	if !whole {
-		v, err := p.vf.anywhere(p.ctx, keyJobManager)
-		if err != nil {
-			return err
-		}
-		if v != nil {
-			old, _ = k.content(v.Entry)
-		}
-	}
-	highest, err := p.u.highestJob(p.ctx, p.root)
+	s, err := p.state()
 	if err != nil {
 		return err
 	}
-	c, err := eventlog.ParseJobManagerCheckpoint(old)
-	if err != nil {
-		c = eventlog.NewJobManagerCheckpoint(highest)
+	if old, whole := newKVS(p.u, p.root).value(keyJobManager); whole {
+		if c, err := eventlog.ParseJobManagerCheckpoint(old); err == nil && c.MaxJobID >= s.HighestJob {
+			return nil
+		}
 	}
-	if whole && c.MaxJobID >= highest {
-		return nil
-	}
-	c.MaxJobID = max(c.MaxJobID, highest)
-	return p.setValue(keyJobManager, c.Encode())
+	return p.setValue(keyJobManager, s.jobManager())
 }
 
 // setValue writes a whole value to a key of the tree, in a new directory if its own is lost.
@@ -252,96 +213,22 @@ func (p *planner) setValue(key string, value []byte) error {
 	return nil
 }
 
-// highestJob is an upper bound of all job ids seen anywhere: job directories of every tree that can be read, prefixes of
-// lost ones, and the values of checkpoint.job-manager.
-func (u *unit) highestJob(ctx context.Context, root treeobj.Ref) (fluid.ID, error) {
-	var highest fluid.ID
-	roots := []treeobj.Ref{root}
-	for _, r := range u.distinctRoots() {
-		roots = append(roots, r.ref)
-	}
-	recent, err := u.recentRoots(ctx)
-	if err != nil {
-		return 0, err
-	}
-	for _, r := range recent {
-		roots = append(roots, r.ref)
-	}
-	seen := map[treeobj.Ref]bool{}
-	for _, r := range roots {
-		if r.IsZero() || seen[r] {
-			continue
-		}
-		seen[r] = true
-		k := newKVS(u, r)
-		if v, ok := k.value(keyJobManager); ok {
-			if c, err := eventlog.ParseJobManagerCheckpoint(v); err == nil {
-				highest = max(highest, c.MaxJobID)
-			}
-		}
-		for _, top := range []string{"job", lostFound + ".job"} {
-			highest = max(highest, highestBelow(k, top))
-		}
-	}
-	return highest.Usable(0), nil
-}
-
-// highestBelow follows the greatest name of each level. Where a directory cannot be read its prefix bounds the id.
-func highestBelow(k *kvs, top string) fluid.ID {
-	raw, err := k.entry(top)
-	if err != nil {
-		return 0
-	}
-	var groups []uint16
-	for len(groups) < 4 {
-		children, err := k.list(raw)
-		if err != nil {
-			if len(groups) == 0 {
-				return 0 // nothing is known of a job directory that is lost at the top
-			}
-			return fluid.UpperBound(groups...)
-		}
-		best := -1
-		var group uint16
-		for i, c := range children {
-			if g, ok := fluid.Group(c.name); ok && (best < 0 || g >= group) {
-				best, group = i, g
-			}
-		}
-		if best < 0 {
-			break
-		}
-		groups = append(groups, group)
-		raw = children[best].raw
-	}
-	if len(groups) == 0 {
-		return 0
-	}
-	for len(groups) < 4 {
-		groups = append(groups, 0)
-	}
-	return fluid.UpperBound(groups...)
-}
-
 // minimalRoot makes a root for a store in which none is left: enough for Flux to start with the drained nodes known and
 // job ids above the old ones.
 func (p *planner) minimalRoot() error {
-	drains, err := p.u.drainState(p.ctx, treeobj.Ref{}, p.vf)
+	p.root = treeobj.Ref{}
+	known, err := p.state()
 	if err != nil {
 		return err
 	}
-	state, err := drains.Encode(unixSeconds(p.now))
-	if err != nil {
-		return err
-	}
-	highest, err := p.u.highestJob(p.ctx, treeobj.Ref{})
+	state, err := known.resource(unixSeconds(p.now))
 	if err != nil {
 		return err
 	}
 	add := &additions{}
 	for key, raw := range map[string][]byte{
 		keyResourceState: p.valueOf(state),
-		keyJobManager:    p.valueOf(eventlog.NewJobManagerCheckpoint(highest).Encode()),
+		keyJobManager:    p.valueOf(known.jobManager()),
 		keyResourceLog:   treeobj.NewVal(nil),
 	} {
 		add.at(treeobj.SplitKey(key)).leaf = raw
