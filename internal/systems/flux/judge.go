@@ -32,6 +32,7 @@ type keyClaims struct {
 	Root      chosenRoot
 	Older     *olderVersion // where an older version was found, if one was looked for
 	OmitPaths bool
+	Behind    bool // a directory above can only be read because it could be mended
 }
 
 // classOrder ranks the faults of a key's references: the finding takes the class of the worst.
@@ -48,6 +49,7 @@ type keyDetail struct {
 	Root       string        `json:"root"`
 	Older      *olderVersion `json:"older,omitempty"`
 	Omitted    bool          `json:"more_paths,omitempty"`
+	Behind     bool          `json:"behind_mended,omitempty"`
 }
 
 // judgeKey makes the one finding of a damaged key.
@@ -68,7 +70,7 @@ func judgeKey(c *keyClaims) finding.Finding {
 	f.Group = jobOf(c.Path)
 	f.Title = keyTitle(c, class)
 	f.Evidence = keyEvidence(c)
-	d := keyDetail{Kind: c.Entry, Of: c.Of, Bad: c.Bad, Root: c.Root.ref.String(), Checkpoint: c.Root.id(), Older: c.Older, Omitted: c.OmitPaths}
+	d := keyDetail{Kind: c.Entry, Of: c.Of, Bad: c.Bad, Root: c.Root.ref.String(), Checkpoint: c.Root.id(), Older: c.Older, Omitted: c.OmitPaths, Behind: c.Behind}
 	if c.Rule != nil {
 		d.Rule = c.Rule.Rule.String()
 	}

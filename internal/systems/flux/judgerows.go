@@ -103,8 +103,12 @@ func (r *reporter) rootFindings(ctx context.Context) error {
 			if len(u.roots) > 0 {
 				back = &u.roots[0]
 			}
-			if _, err := r.emit(r.rootFinding(root, fault, back)); err != nil {
+			seq, err := r.emit(r.rootFinding(root, fault, back))
+			if err != nil {
 				return err
+			}
+			if u.rootMended(root.ref) {
+				r.rootMend = &seq
 			}
 			continue
 		}

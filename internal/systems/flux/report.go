@@ -19,6 +19,7 @@ type reporter struct {
 	v     *dirVisitor
 	taint *taint
 
+	rootMend    *int            // the finding about the root, when it could be mended
 	fileCause   *int            // the finding about the file that lost rows follow from
 	schemaCause *int            // the finding about missing tables
 	walMissing  bool            // they are missing because their -wal is
@@ -165,7 +166,10 @@ func (r *reporter) findRollback(ctx context.Context) error {
 }
 
 // key looks for an older version of the key, so that the finding can say what there is to restore, and emits it.
-func (r *reporter) key(ctx context.Context, c *keyClaims) error {
+//
+// under is the finding about a directory above that only fettle can read, because it could be mended: for Flux the key is
+// hidden behind it. The result is the number of the finding when the key is such a directory itself.
+func (r *reporter) key(ctx context.Context, c *keyClaims, under *int) (mended *int, err error) {
 	if r.olderTries > 0 && c.Entry != "root" {
 		r.olderTries--
 		if r.older == nil {
@@ -173,11 +177,13 @@ func (r *reporter) key(ctx context.Context, c *keyClaims) error {
 		}
 		v, err := r.older.inCheckpoints(ctx, c.Path)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		c.Older = v
 	}
+	c.Behind = under != nil
 	f := judgeKey(c)
+	f.CausedBy = under
 	if r.back == nil {
 		drop(&f, finding.Rollback)
 	}
@@ -193,8 +199,11 @@ func (r *reporter) key(ctx context.Context, c *keyClaims) error {
 			}
 		}
 	}
-	_, err := r.emit(f)
-	return err
+	seq, err := r.emit(f)
+	if c.Entry == "dirref" && f.Suggested == finding.Rewrite && f.Class != HashStorageClass {
+		mended = &seq
+	}
+	return mended, err
 }
 
 // offerMend suggests to write the damaged rows of a key again if their right content could be proved.

@@ -12,14 +12,18 @@ type listItem struct {
 // listFrame is a directory whose items are being gone through.
 type listFrame struct {
 	items []listItem
-	path  int // how much of the common path is this directory's
+	path  int  // how much of the common path is this directory's
+	under *int // the finding about a directory above that can only be read because it could be mended
+
+	mended     *int // the finding about the entry mendedName, a directory that could be mended
+	mendedName string
 }
 
 // list goes through the tainted directories below root in the order of their entries. There is one buffer for the path:
 // a path of its own for every directory would take the square of the depth.
 func (r *reporter) list(ctx context.Context, root chosenRoot, n int) error {
 	var buf []byte
-	stack := []listFrame{{items: []listItem{{child: n}}}}
+	stack := []listFrame{{items: []listItem{{child: n}}, under: r.rootMend}}
 	for len(stack) > 0 {
 		top := &stack[len(stack)-1]
 		if len(top.items) == 0 {
@@ -36,9 +40,11 @@ func (r *reporter) list(ctx context.Context, root chosenRoot, n int) error {
 				continue
 			}
 			it.claims.DirPath, it.claims.Path = string(dir), string(buf)
-			if err := r.key(ctx, it.claims); err != nil {
+			var err error
+			if top.mended, err = r.key(ctx, it.claims, top.under); err != nil {
 				return err
 			}
+			top.mendedName = it.name
 			continue
 		}
 		if r.listed.has(it.child) {
@@ -57,7 +63,11 @@ func (r *reporter) list(ctx context.Context, root chosenRoot, n int) error {
 		if err != nil {
 			return err
 		}
-		stack = append(stack, listFrame{items: items, path: len(buf)})
+		under := top.under
+		if top.mended != nil && top.mendedName == it.name {
+			under = top.mended
+		}
+		stack = append(stack, listFrame{items: items, path: len(buf), under: under})
 	}
 	return nil
 }

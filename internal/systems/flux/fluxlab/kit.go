@@ -48,12 +48,21 @@ func Observe(f *finding.Finding) lab.Expect {
 		Bad []struct {
 			Index int `json:"index"`
 		} `json:"bad"`
+		Behind bool `json:"behind_mended"`
 	}
 	if json.Unmarshal(f.Detail, &d) == nil && f.Path != nil && *f.Path != "" {
 		for _, b := range d.Bad {
 			e.Index = append(e.Index, b.Index)
 		}
 		slices.Sort(e.Index)
+	}
+	if d.Behind {
+		// The walker does not look behind a directory with wrong content. To it a damaged blob there is one that nothing
+		// uses, and anything else there is hidden.
+		e = lab.Expect{Subject: f.Subject, Note: f.Title}
+		if f.Class == "flux/hash-mismatch" || f.Class == "flux/undecodable-blob" {
+			e.Class = "flux/damaged-orphan"
+		}
 	}
 	return e
 }
