@@ -37,7 +37,7 @@ type Drains struct {
 }
 
 // MaxTargets bounds how many nodes one event or checkpoint entry may name.
-const MaxTargets = hostlist.MaxHosts
+const MaxTargets = 1 << 17
 
 // ParseDrains reads checkpoint.resource:
 // {"timestamp":T,"drain_state":{"<idset>":{"timestamp":t,"reason":"..","nodelist":".."}}}.
@@ -62,8 +62,15 @@ func ParseDrains(b []byte) (*Drains, []Problem, error) {
 	if !isReal(m["timestamp"]) {
 		problems = append(problems, Problem{Rule: RuleContext, Fatal: true, Detail: "timestamp is an integer, Flux wants a real"})
 	}
+	room := maxReplayed
 	for i, ids := range slices.Sorted(maps.Keys(state)) {
-		if p := d.load(ids, state[ids]); p != nil {
+		if room <= 0 {
+			problems = append(problems, Problem{Rule: RuleTargets, Index: i, Detail: "the entries before this one name more nodes than are believed; the rest is left out"})
+			break
+		}
+		p, named := d.load(ids, state[ids])
+		room -= named
+		if p != nil {
 			p.Index = i
 			problems = append(problems, *p)
 		}
@@ -75,25 +82,25 @@ func ParseDrains(b []byte) (*Drains, []Problem, error) {
 // checkpoint with "f", which refuses integers.
 func isReal(raw json.RawMessage) bool { return strings.ContainsAny(string(raw), ".eE") }
 
-func (d *Drains) load(ids string, raw json.RawMessage) *Problem {
+func (d *Drains) load(ids string, raw json.RawMessage) (p *Problem, named int) {
 	m, err := object(raw)
 	if err != nil {
-		return &Problem{Rule: RuleContext, Fatal: true, Detail: fmt.Sprintf("drain_state %q is not an object", ids)}
+		return &Problem{Rule: RuleContext, Fatal: true, Detail: fmt.Sprintf("drain_state %q is not an object", ids)}, 0
 	}
 	at, ok1 := number(m["timestamp"])
 	reason, ok2 := str(m["reason"])
 	list, ok3 := str(m["nodelist"])
 	if !ok1 || !ok2 || !ok3 {
-		return &Problem{Rule: RuleContext, Fatal: true, Detail: fmt.Sprintf("drain_state %q lacks timestamp, reason or nodelist", ids)}
+		return &Problem{Rule: RuleContext, Fatal: true, Detail: fmt.Sprintf("drain_state %q lacks timestamp, reason or nodelist", ids)}, 0
 	}
-	t, p := targets(ids, list)
+	t, named, p := targets(ids, list)
 	if t != nil {
 		d.drain(t, at, reason, reason != "", 0)
 	}
 	if p == nil && !isReal(m["timestamp"]) {
 		p = &Problem{Rule: RuleContext, Fatal: true, Detail: fmt.Sprintf("timestamp of drain_state %q is an integer, Flux wants a real", ids)}
 	}
-	return p
+	return p, named
 }
 
 // target is one node of an event.
@@ -102,28 +109,27 @@ type target struct {
 	rank uint32
 }
 
-// targets pairs the n-th id with the n-th host, as Flux does.
-func targets(ids, list string) ([]target, *Problem) {
+// targets pairs the n-th id with the n-th host, as Flux does. work is how many hosts were expanded for it.
+func targets(ids, list string) (out []target, work int, p *Problem) {
 	set, err := hostlist.ParseIDSet(ids)
 	if err != nil {
-		return nil, &Problem{Rule: RuleTargets, Fatal: true, Detail: err.Error()}
+		return nil, 0, &Problem{Rule: RuleTargets, Fatal: true, Detail: err.Error()}
 	}
 	if set.Count() > MaxTargets {
-		return nil, &Problem{Rule: RuleTargets, Fatal: true, Detail: fmt.Sprintf("idset names %d nodes, at most %d are believed", set.Count(), MaxTargets)}
+		return nil, 0, &Problem{Rule: RuleTargets, Fatal: true, Detail: fmt.Sprintf("idset names %d nodes, at most %d are believed", set.Count(), MaxTargets)}
 	}
-	hosts, err := hostlist.Parse(list)
+	hosts, err := hostlist.ParseMax(list, MaxTargets)
 	if err != nil {
-		return nil, &Problem{Rule: RuleTargets, Fatal: true, Detail: err.Error()}
+		return nil, MaxTargets, &Problem{Rule: RuleTargets, Fatal: true, Detail: err.Error()}
 	}
 	ranks := set.IDs(min(len(hosts), MaxTargets))
-	var out []target
 	for i, r := range ranks {
 		out = append(out, target{hosts[i], r})
 	}
 	if set.Count() > uint64(len(hosts)) {
-		return out, &Problem{Rule: RuleNoHost, Detail: fmt.Sprintf("idset %q has %d ranks, nodelist %d hosts", ids, set.Count(), len(hosts))}
+		return out, len(hosts), &Problem{Rule: RuleNoHost, Detail: fmt.Sprintf("idset %q has %d ranks, nodelist %d hosts", ids, set.Count(), len(hosts))}
 	}
-	return out, nil
+	return out, len(hosts), nil
 }
 
 // drain is draininfo_drain_rank of Flux for each node: without overwrite a node
@@ -174,7 +180,7 @@ func (d *Drains) Apply(entries []Entry) []Problem {
 // maxReplayed bounds how many nodes all events of one log may name together: 400 drains of 10,000 nodes each.
 const maxReplayed = 1 << 22
 
-// event replays one event and says how many nodes it named.
+// event replays one event and says how many nodes it named, with and without an id.
 func (d *Drains) event(e *Entry) (p *Problem, named int) {
 	m := e.members()
 	ids, ok1 := str(m["idset"])
@@ -182,31 +188,31 @@ func (d *Drains) event(e *Entry) (p *Problem, named int) {
 	if !ok1 || !ok2 {
 		return &Problem{Rule: RuleContext, Fatal: true, Detail: e.Name + " event lacks idset or nodelist"}, 0
 	}
-	nodes, p := targets(ids, list)
+	nodes, named, p := targets(ids, list)
 	if nodes == nil {
-		return p, 0
+		return p, named
 	}
 	if e.Name == "undrain" {
 		for _, t := range nodes {
 			delete(d.nodes, t.host)
 		}
-		return p, len(nodes)
+		return p, named
 	}
 	reason, hasReason := "", false
 	if raw, has := m["reason"]; has {
 		if reason, hasReason = str(raw); !hasReason {
-			return &Problem{Rule: RuleContext, Fatal: true, Detail: "drain event with a reason that is not a string"}, len(nodes)
+			return &Problem{Rule: RuleContext, Fatal: true, Detail: "drain event with a reason that is not a string"}, named
 		}
 	}
 	overwrite := int64(1) // logs of before the member existed
 	if raw, has := m["overwrite"]; has {
 		var ok bool
 		if overwrite, ok = integer(raw); !ok {
-			return &Problem{Rule: RuleContext, Fatal: true, Detail: "drain event with an overwrite that is not an integer"}, len(nodes)
+			return &Problem{Rule: RuleContext, Fatal: true, Detail: "drain event with an overwrite that is not an integer"}, named
 		}
 	}
 	d.drain(nodes, e.Timestamp, reason, hasReason, overwrite)
-	return p, len(nodes)
+	return p, named
 }
 
 // Nodes lists the drained nodes by host name.

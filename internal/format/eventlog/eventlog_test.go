@@ -360,13 +360,18 @@ func FuzzCheckpoints(f *testing.F) {
 
 // TestDrainsBounded replays events that name very many nodes: what is left out is told, and the rest costs nothing.
 func TestDrainsBounded(t *testing.T) {
-	line := `{"timestamp":1.5,"name":"drain","context":{"idset":"0-1048575","nodelist":"n[0-1048575]"}}` + "\n"
+	line := `{"timestamp":1.5,"name":"drain","context":{"idset":"0-131071","nodelist":"n[0-131071]"}}` + "\n"
+	few := `{"timestamp":1.5,"name":"drain","context":{"idset":"0","nodelist":"n[0-131071]"}}` + "\n"
 	var d Drains
-	problems := d.Apply(Parse([]byte(strings.Repeat(line, 7))).Entries)
-	if len(problems) != 1 || problems[0].Index != 4 || problems[0].Rule != RuleTargets {
-		t.Errorf("problems %+v, want one at event 4", problems)
+	problems := d.Apply(Parse([]byte(strings.Repeat(line, 16) + strings.Repeat(few, 100))).Entries)
+	if len(problems) != 1 || problems[0].Index != maxReplayed>>17 || problems[0].Rule != RuleTargets {
+		t.Errorf("problems %+v, want one at event %d", problems, maxReplayed>>17)
 	}
-	if n := len(d.Nodes()); n != 1<<20 {
-		t.Errorf("%d nodes, want %d", n, 1<<20)
+	if n := len(d.Nodes()); n != 1<<17 {
+		t.Errorf("%d nodes, want %d", n, 1<<17)
+	}
+	over := Parse([]byte(`{"timestamp":1.5,"name":"drain","context":{"idset":"0-131072","nodelist":"n[0-131072]"}}` + "\n"))
+	if p := d.Apply(over.Entries); len(p) != 1 || !p[0].Fatal {
+		t.Errorf("one node too many: %+v", p)
 	}
 }

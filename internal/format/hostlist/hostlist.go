@@ -37,6 +37,7 @@ func bad(err error, what, s string, off int, why string) error {
 
 // parser expands one host list.
 type parser struct {
+	limit int
 	src   string
 	hosts []string
 	bytes int
@@ -51,7 +52,7 @@ func (p *parser) add(off int, name string) error {
 		return p.fail(ErrLimit, off, "a host name is longer than 1024 bytes")
 	}
 	p.bytes += len(name)
-	if len(p.hosts) >= MaxHosts || p.bytes > MaxBytes {
+	if len(p.hosts) >= p.limit || p.bytes > MaxBytes {
 		return p.fail(ErrLimit, off, "more than 2^20 hosts or 64 MiB of names")
 	}
 	p.hosts = append(p.hosts, name)
@@ -61,8 +62,11 @@ func (p *parser) add(off int, name string) error {
 // Parse expands a host list. Separators are comma, space and tab; empty items
 // are skipped. One item has at most one bracket with numbers and ranges; zeros
 // in front of the first number of a range set the width. "" is no host.
-func Parse(s string) ([]string, error) {
-	p := &parser{src: s}
+func Parse(s string) ([]string, error) { return ParseMax(s, MaxHosts) }
+
+// ParseMax is Parse for lists of at most limit hosts; a longer one is an error before it is expanded further.
+func ParseMax(s string, limit int) ([]string, error) {
+	p := &parser{src: s, limit: min(limit, MaxHosts)}
 	for i := 0; i < len(s); {
 		if strings.IndexByte(", \t", s[i]) >= 0 {
 			i++
