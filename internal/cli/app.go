@@ -158,10 +158,10 @@ func (a *App) setUp() error {
 	if a.memory < 16<<20 {
 		return usagef("--memory 64MiB is enough for any store", "--memory %s is too little to work with", a.memory.String())
 	}
-	// The limit is soft: it makes the collector work harder instead of letting the heap double. An environment that says
-	// otherwise wins.
+	// The limit is soft: it makes the collector work harder instead of letting the heap double. What the kernel counts
+	// beside the heap, above all the program itself, has its share set aside. An environment that says otherwise wins.
 	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(int64(a.memory))
+		debug.SetMemoryLimit(int64(a.memory) - int64(a.memory)/8)
 	}
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(200)

@@ -82,8 +82,8 @@ type index struct {
 func (x *index) add(shard int, e entry) {
 	s := x.shards[shard]
 	if len(s) == cap(s) {
-		// Growing by a quarter keeps the slack of all shards together small; they are many and grow alike.
-		bigger := make([]entry, len(s), len(s)+len(s)/4+8)
+		// Growing by an eighth keeps the slack of all shards together small; they are many and grow alike.
+		bigger := make([]entry, len(s), len(s)+len(s)/8+8)
 		copy(bigger, s)
 		s = bigger
 	}
