@@ -69,13 +69,13 @@ func (d *diffWriter) unit(u *Unit) {
 	}
 	for _, o := range u.Outcomes {
 		f := where[o.Seq]
-		d.printf("  #%d %s %s: %s: %s\n", o.Seq, clean(f.Class), clean(f.What), clean(string(o.Action)), clean(o.Result))
+		d.printf("  #%d %s %s: %s: %s\n", o.Seq, clean(f.Class), named(f.What), clean(string(o.Action)), clean(o.Result))
 		if o.Loses != "" {
 			d.printf("      loses %s\n", clean(o.Loses))
 		}
 	}
 	for _, f := range u.Pending {
-		d.printf("  #%d %s %s: left as it is (%s)\n", f.Seq, clean(f.Class), clean(f.What), clean(string(f.Action)))
+		d.printf("  #%d %s %s: left as it is (%s)\n", f.Seq, clean(f.Class), named(f.What), clean(string(f.Action)))
 	}
 	for _, f := range u.Gone {
 		d.printf("  #%d %s %s: no longer so, nothing to do\n", f.Seq, clean(f.Class), clean(f.What))
@@ -222,4 +222,12 @@ func numbers(seqs []int) string {
 		fmt.Fprintf(&b, "#%d", s)
 	}
 	return b.String()
+}
+
+// named is what a finding is about, for people: the empty path is the root of a tree.
+func named(what string) string {
+	if what == "" {
+		return "root"
+	}
+	return clean(what)
 }

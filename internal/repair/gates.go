@@ -25,7 +25,7 @@ func gateInUse(ctx context.Context, op string, u store.Unit) error {
 		return &fault.Error{Op: op, Where: u.ID(), Err: fmt.Errorf("find out whether it is in use: %w", err)}
 	}
 	if who != "" {
-		return &fault.Error{Op: op, Where: u.ID(), Err: fmt.Errorf("%w by %s", ErrInUse, who), Kind: fault.Unrepaired,
+		return &fault.Error{Op: op, Where: u.ID(), Err: fmt.Errorf("%w by %s", ErrInUse, who),
 			Hint: "stop it, or repair a copy"}
 	}
 	return nil

@@ -139,6 +139,9 @@ func keyTitle(c *keyClaims, class string) string {
 	case len(c.Bad) > 0:
 		what := map[string]string{DanglingValref: "lost", HashMismatch: "wrong", UndecodableBlob: "undecodable",
 			HashStorageClass: "stored under a key that Flux cannot find"}[class]
+		if c.Of == 1 {
+			return name + ": its only blob is " + what
+		}
 		return fmt.Sprintf("%s: %s of its %s %s (index %s)", name, count(len(c.Bad)), plural(c.Of, "blob"), what, indexes(c.Bad))
 	}
 	return fmt.Sprintf("%s: malformed tree object (%s)", name, c.Rule.Rule)

@@ -81,7 +81,7 @@ func (p *planner) salvageValue(t *treeobj.Tree, detail *keyDetail) (salvaged, er
 	says := fmt.Sprintf("%d of %s survive", len(good), plural(total, "blob"))
 	loses := plural(total-len(good), "blob")
 	if len(good) == 0 {
-		return salvaged{raw: treeobj.NewVal(nil), says: "none of " + plural(total, "blob") + " survives", loses: loses}, nil
+		return salvaged{raw: treeobj.NewVal(nil), says: "nothing of it survives", loses: loses}, nil
 	}
 	raw, err := treeobj.NewValref(good...)
 	return salvaged{raw: raw, says: says, loses: loses}, err

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"fettle/internal/fault"
 	"fettle/internal/format/sqlitefile"
@@ -46,13 +47,26 @@ func (u *unit) OpenWriter(ctx context.Context, work string) (store.Writer, error
 	case errors.Is(err, os.ErrNotExist):
 		// Between the two renames of a swap that was cut off there is no database; the journal puts it back.
 	default:
-		return nil, &fault.Error{Op: "lock", Where: u.path, Err: err, Hint: "stop the Flux instance that uses this store, then try again"}
+		return nil, &fault.Error{Op: "lock", Where: u.path, Err: err, Hint: lockHint(err)}
 	}
 	if err := w.foreignJournal(); err != nil {
 		w.unlock()
 		return nil, err
 	}
 	return w, nil
+}
+
+// lockHint says what to do about a database that cannot be opened for writing.
+func lockHint(err error) string {
+	switch {
+	case errors.Is(err, sqlitefile.ErrLocked):
+		return "stop the Flux instance that uses this store, then try again"
+	case errors.Is(err, os.ErrPermission):
+		return "run as the owner of the store or as root"
+	case errors.Is(err, syscall.EROFS):
+		return "the file system is mounted read-only: remount it writable, or repair a copy"
+	}
+	return "repair a copy elsewhere if this place cannot be written to"
 }
 
 // foreignJournal refuses to write where another program left a rollback journal: the file as it stands may hold half a
