@@ -39,7 +39,12 @@ func (u *unit) Choices(ctx context.Context, findings iter.Seq2[finding.Finding, 
 		question = fmt.Sprintf("%s damaged by %s, and %s.", plural(keys, "key"), plural(len(blobs), "lost blob"), plural(others, "other finding"))
 	}
 	answers := []store.Choice{{Key: 's', Label: "save to lost+found"}}
-	if canRollback && u.idx != nil && len(u.roots) > 0 {
+	if canRollback {
+		if err := u.lookAgain(ctx); err != nil {
+			return "", nil, err
+		}
+	}
+	if canRollback && len(u.roots) > 0 {
 		back, counts, err := u.goodRollback(ctx, nil, u.roots[0].ref)
 		if err != nil {
 			return "", nil, err
