@@ -68,6 +68,35 @@ func (p *progress) update(pr runs.Progress) {
 	p.last = now
 }
 
+// wait shows that title is being done, and for how long already, until the function it returns is called. It is for work
+// whose end cannot be told beforehand.
+func (p *progress) wait(title string) (done func()) {
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				p.waiting(title)
+			case <-stop:
+				return
+			}
+		}
+	}()
+	return func() { close(stop); <-stopped; p.end() }
+}
+
+func (p *progress) waiting(title string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if elapsed := time.Since(p.begun); p.tty && elapsed >= showAfter {
+		fmt.Fprintf(p.app.Err, "\r\x1b[K%s, %s", title, elapsed.Round(time.Second))
+		p.drawn = true
+	}
+}
+
 // clear wipes the line so that something else can be written; the next update draws it again.
 func (p *progress) clear() {
 	p.mu.Lock()

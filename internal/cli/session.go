@@ -103,6 +103,7 @@ func (s *session) makePlan(ctx context.Context, pol finding.Policy) (*repair.Pla
 	if err := s.ready(); err != nil {
 		return nil, err
 	}
+	defer s.app.newProgress(s.run.ID()).wait("making the plan")()
 	return repair.Make(ctx, repair.MakeConfig{Run: s.run.ID(), Store: s.run.Spec().Store, Units: s.units, Findings: todo(s.run),
 		Policy: pol, WorkDir: check.WorkDirs(s.run)})
 }
