@@ -58,8 +58,8 @@ func (s *session) close() {
 	s.unlock()
 }
 
-// todo yields the findings that a repair is about: neither races nor accepted ones.
-func todo(r *runs.Run) func(func(finding.Finding, error) bool) {
+// toRepair yields the findings that a repair is about: neither races nor accepted ones.
+func toRepair(r *runs.Run) func(func(finding.Finding, error) bool) {
 	return func(yield func(finding.Finding, error) bool) {
 		for f, err := range real(r) {
 			if err == nil && f.Accepted {
@@ -104,7 +104,7 @@ func (s *session) makePlan(ctx context.Context, pol finding.Policy) (*repair.Pla
 		return nil, err
 	}
 	defer s.app.newProgress(s.run.ID()).wait("making the plan")()
-	return repair.Make(ctx, repair.MakeConfig{Run: s.run.ID(), Store: s.run.Spec().Store, Units: s.units, Findings: todo(s.run),
+	return repair.Make(ctx, repair.MakeConfig{Run: s.run.ID(), Store: s.run.Spec().Store, Units: s.units, Findings: toRepair(s.run),
 		Policy: pol, WorkDir: check.WorkDirs(s.run)})
 }
 
@@ -112,7 +112,7 @@ func (s *session) makePlan(ctx context.Context, pol finding.Policy) (*repair.Pla
 // otherwise whether to do as suggested.
 func (s *session) choices(ctx context.Context) (string, []store.Choice, error) {
 	units, n := map[string]bool{}, 0
-	for f, err := range todo(s.run) {
+	for f, err := range toRepair(s.run) {
 		if err != nil {
 			return "", nil, err
 		}
@@ -127,7 +127,7 @@ func (s *session) choices(ctx context.Context) (string, []store.Choice, error) {
 			if !ok || !units[u.ID()] {
 				continue
 			}
-			question, answers, err := c.Choices(ctx, todo(s.run))
+			question, answers, err := c.Choices(ctx, toRepair(s.run))
 			if err != nil || len(answers) > 0 {
 				return strings.TrimRight(question, ".") + ".", answers, err // one sentence, with or without its end
 			}

@@ -123,7 +123,7 @@ func (m *mending) nothing() (int, error) {
 		}
 	}
 	left := 0
-	for f, err := range todo(m.run) {
+	for f, err := range toRepair(m.run) {
 		if err != nil {
 			return exitError, err
 		}

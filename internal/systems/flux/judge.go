@@ -97,6 +97,8 @@ func offerForKey(f *finding.Finding, c *keyClaims) {
 	case c.Entry == "root":
 	case c.Entry == "dirref" && c.Older != nil:
 		f.Why = "the older version is kept in lost+found; putting it back in place could bring finished jobs back to life"
+	case c.Entry == "dirref":
+		f.Why = "the plan looks for an older version among unreferenced blobs first; if there is none the name is removed and nothing of it is left"
 	default:
 		f.Why = "what is readable is kept and nothing is guessed"
 	}
