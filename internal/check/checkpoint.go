@@ -47,6 +47,8 @@ type point struct {
 
 	Facts map[string]json.RawMessage `json:"facts,omitempty"`
 	Notes []string                   `json:"notes,omitempty"`
+	// Unseen: a pass said that it could not look at everything.
+	Unseen bool `json:"unseen,omitempty"`
 }
 
 // save makes the present a checkpoint: for unit u as update says, for the others as they were. Findings are on disk

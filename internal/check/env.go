@@ -213,3 +213,11 @@ func (v *env) Fact(name string, value any) {
 
 // Note implements store.Env.
 func (v *env) Note(text string) { v.u.note(v.u.prefix(text)) }
+
+// Unseen implements store.Env.
+func (v *env) Unseen(text string) {
+	v.Note(text)
+	v.e.mu.Lock()
+	defer v.e.mu.Unlock()
+	v.u.unseen = true
+}

@@ -148,3 +148,33 @@ func TestStatesThatCannotBeSavedOrLoaded(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// What a pass could not look at keeps the verdict from being clean, and a stop in a later pass does not make it forgotten.
+func TestUnseenIsIncomplete(t *testing.T) {
+	build := func(cancel context.CancelFunc) store.Store {
+		return fakeStore{&fakeUnit{id: "u", passes: []store.Pass{
+			{Name: "p", Run: func(_ context.Context, env store.Env) error {
+				env.Unseen("mdt1 is missing")
+				return nil
+			}},
+			{Name: "q", Run: func(ctx context.Context, env store.Env) error {
+				if cancel != nil {
+					cancel()
+				}
+				return env.Did(ctx, 1, 1)
+			}},
+		}}}
+	}
+	r := newRun(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	if _, err := Run(ctx, Config{Store: build(cancel), Classes: fakeClasses, Run: r, Workers: 1}); err == nil {
+		t.Fatal("not stopped")
+	}
+	sum, err := runOne(t, Config{Store: build(nil), Run: r, Resume: true, Workers: 1}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sum.Verdict != finding.Incomplete || len(sum.Notes) != 1 || sum.Notes[0] != "mdt1 is missing" {
+		t.Errorf("verdict %s, notes %q", sum.Verdict, sum.Notes)
+	}
+}

@@ -40,6 +40,7 @@ type unitRun struct {
 	dropped        int
 	facts          map[string]json.RawMessage
 	notes          []string
+	unseen         bool  // a pass could not look at everything
 	records, bytes int64 // of the passes that are done
 	running        bool
 	pass           store.Pass
@@ -61,6 +62,7 @@ func (u *unitRun) reset() {
 	u.point = point{Unit: u.id()}
 	u.tally, u.findings, u.last, u.races, u.dropped = newTally(), 0, 0, map[int]bool{}, 0
 	u.facts, u.notes, u.records, u.bytes = map[string]json.RawMessage{}, nil, 0, 0
+	u.unseen = false
 	u.clearPass()
 }
 
@@ -78,7 +80,7 @@ func (u *unitRun) adopt(p point) {
 		u.races[seq] = true
 	}
 	maps.Copy(u.facts, p.Facts)
-	u.dropped, u.notes = p.Dropped, slices.Clone(p.Notes)
+	u.dropped, u.notes, u.unseen = p.Dropped, slices.Clone(p.Notes), p.Unseen
 	u.records, u.bytes = p.Records-p.PassRecords, p.Bytes-p.PassBytes
 	u.passRecords.Store(p.PassRecords)
 	u.passBytes.Store(p.PassBytes)
@@ -90,7 +92,7 @@ func (u *unitRun) capture() {
 	p.PassRecords, p.PassBytes = u.passRecords.Load(), u.passBytes.Load()
 	p.Records, p.Bytes = u.records+p.PassRecords, u.bytes+p.PassBytes
 	p.Findings, p.Races, p.Dropped = u.findings, slices.Sorted(maps.Keys(u.races)), u.dropped
-	p.Facts, p.Notes = maps.Clone(u.facts), slices.Clone(u.notes)
+	p.Facts, p.Notes, p.Unseen = maps.Clone(u.facts), slices.Clone(u.notes), u.unseen
 }
 
 // count adds a recorded finding to the unit's numbers. The engine's mu is held.
@@ -315,7 +317,7 @@ func (u *unitRun) clearScratch() error {
 
 // verdict judges the unit. The check is over.
 func (u *unitRun) verdict() finding.Verdict {
-	if !u.point.Done || u.err != nil {
+	if !u.point.Done || u.err != nil || u.unseen {
 		return finding.Incomplete
 	}
 	v := u.tally.verdict()

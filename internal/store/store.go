@@ -90,4 +90,7 @@ type Env interface {
 	Fact(name string, value any)
 	// Note is a sentence for the person, shown with the verdict, e.g. that the newest checkpoint could not be used.
 	Note(text string)
+	// Unseen is a note that says what the pass could not look at (a part of the store that is not there, a target that is
+	// missing). A unit of which something was not seen is never clean and never just damaged: it is incomplete.
+	Unseen(text string)
 }

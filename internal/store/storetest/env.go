@@ -121,6 +121,8 @@ func (e *testEnv) Fact(name string, value any) {
 
 func (e *testEnv) Note(string) {}
 
+func (e *testEnv) Unseen(string) {}
+
 // CheckInterrupted checks the unit that open gives, but stops every pass at its stop-th report of work, opens the unit anew,
 // and resumes from what the pass had saved; each life of a pass gets twice as far as the one before. It returns what was found
 // in the end and how often it was interrupted.

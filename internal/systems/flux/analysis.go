@@ -106,3 +106,4 @@ func (*quietEnv) Save(any) error                                  { return nil }
 func (*quietEnv) Load(any) (bool, error)                          { return false, nil }
 func (*quietEnv) Fact(string, any)                                {}
 func (*quietEnv) Note(string)                                     {}
+func (*quietEnv) Unseen(string)                                   {}
