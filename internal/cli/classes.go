@@ -81,7 +81,7 @@ func ClassReference(w io.Writer, systems []store.System) error {
 	var b strings.Builder
 	b.WriteString("# Classes of findings\n\n<!-- Generated from the program: go test ./internal/arch -update -->\n\n")
 	b.WriteString("Ids and action names are permanent. The first action of a class is taken when nothing else is said;\n" +
-		"`ignore` and `interact` (leave it pending until somebody decides) exist for every class.\n\n")
+		"`ignore` and `interact` (leave it, and all of its unit, until a person has decided) exist for every class.\n\n")
 	for _, s := range systems {
 		fmt.Fprintf(&b, "## %s: %s\n\n| class | severity | title |\n|---|---|---|\n", s.Name(), s.Title())
 		for _, c := range s.Classes() {

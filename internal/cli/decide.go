@@ -36,6 +36,11 @@ func (m *mending) decide(ctx context.Context, s *session) (bool, error) {
 		if err != nil {
 			return false, err
 		}
+		if !m.flags.yes {
+			if err := m.askEach(ctx, s, &pol); err != nil {
+				return false, err
+			}
+		}
 		if m.plan, err = s.makePlan(ctx, pol); err != nil {
 			return false, err
 		}

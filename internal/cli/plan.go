@@ -19,7 +19,10 @@ func (a *App) newPlan() *cobra.Command {
 record by record, with what is there now and what would be. Nothing is written to the store.
 
 The plan is kept in the run, or written to a file to be signed off. It is printed like a diff; the last line is the command
-that applies it. Findings that no longer hold are left out, those that wait for a decision are listed as pending.`,
+that applies it. Findings that no longer hold are left out.
+
+A finding whose action is "interact" must be decided by a person: its unit is parked, nothing of it is repaired, and the last
+line is the command that decides it (exit 4). Other units go on. Infos and accepted findings park nothing.`,
 		Example: `  fettle plan last
   fettle plan last --policy 'flux/dangling-*=unlink' --policy 7=ignore
   fettle plan last -o plan.json`,
@@ -43,7 +46,13 @@ that applies it. Findings that no longer hold are left out, those that wait for 
 			if err != nil {
 				return err
 			}
-			return s.deliver(plan, out)
+			if err := s.deliver(plan, out); err != nil {
+				return err
+			}
+			if len(plan.ParkedFindings()) > 0 {
+				return exit(exitUnrepaired)
+			}
+			return nil
 		},
 	}, exitClean, exitUnrepaired, exitError, exitUsage, exitCancelled)
 	f.add(c.Flags())
@@ -74,9 +83,12 @@ func (s *session) deliver(plan *repair.Plan, out string) error {
 		return err
 	}
 	a.print("")
-	if plan.Steps() == 0 {
-		return nil
+	if plan.Steps() > 0 {
+		a.print("  %s", a.commandLine("apply", name))
 	}
-	a.print("  %s", a.commandLine("apply", name))
+	if parked := plan.ParkedFindings(); len(parked) > 0 {
+		a.print("to decide %s as suggested, or change the actions:", count(len(parked), "finding"))
+		a.print("  %s", a.decideCommand(plan, parked))
+	}
 	return nil
 }

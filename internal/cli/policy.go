@@ -70,7 +70,8 @@ one line per finding). A wrong rule is an error, so this also validates a policy
 
 A policy is a list of rules. SEQ=ACTION is about one finding of a run, CLASS=ACTION about a class, PATTERN=ACTION about all
 classes that match, and ACTION alone about everything else. Without rules every finding's own suggestion is taken.
-"interact" leaves findings pending, "ignore" leaves them alone, "default" takes the suggestion.`,
+"interact" leaves a finding to a person: until it is decided, nothing of its unit is repaired. "ignore" leaves it alone,
+"default" takes the suggestion.`,
 		Example: `  fettle policy --policy 'flux/*=restore' --policy 7=ignore last
   fettle policy --policy-file site.policy`,
 		Args:              wants(0, 1, ""),

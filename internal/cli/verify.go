@@ -40,9 +40,10 @@ type repairSummary struct {
 
 type repairCounts struct {
 	Steps    int           `json:"steps"`
-	Repaired int           `json:"repaired"` // findings
-	Left     int           `json:"left"`     // errors and warnings that are still there
-	Verify   *verification `json:"verify"`   // null when nothing was written
+	Repaired int           `json:"repaired"`         // findings
+	Left     int           `json:"left"`             // errors and warnings that are still there
+	Parked   []int         `json:"parked,omitempty"` // findings that a person has to decide first
+	Verify   *verification `json:"verify"`           // null when nothing was written
 }
 
 // verify runs the same check again as a new run and gives the verdict of the repair.
@@ -101,6 +102,10 @@ func (m *mending) conclude(again *runs.Run, sum runs.Summary, v *verification) (
 	if a.json {
 		return code, m.summaryLine(verdict, repaired, left, v)
 	}
+	if parked := m.plan.ParkedFindings(); len(parked) > 0 {
+		a.print("%s must be decided first, their units are as they were:", count(len(parked), "finding"))
+		a.print("  %s", a.decideCommand(m.plan, parked))
+	}
 	st := a.outStyle()
 	store := report.Clean(m.run.Spec().Store)
 	if verdict == finding.Repaired {
@@ -143,6 +148,11 @@ func (m *mending) nothing() (int, error) {
 		a.print("%s: nothing to do", store)
 		return code, nil
 	}
+	if parked := m.plan.ParkedFindings(); len(parked) > 0 {
+		a.print("%s: %s: %s must be decided first, nothing was repaired", store, a.outStyle().Verdict(verdict, string(verdict)), count(len(parked), "finding"))
+		a.print("  %s", a.decideCommand(m.plan, parked))
+		return code, nil
+	}
 	a.print("%s: %s: nothing to do by this policy, left as it is: %s", store, a.outStyle().Verdict(verdict, string(verdict)), count(left, "finding"))
 	a.print("  %s", a.commandLine("policy", m.run.ID()))
 	return code, nil
@@ -155,6 +165,9 @@ func (m *mending) summaryLine(verdict finding.Verdict, repaired, left int, v *ve
 	}
 	sum.Verdict = verdict
 	line := repairSummary{sum, repairCounts{Repaired: repaired, Left: left, Verify: v}}
+	for _, f := range m.plan.ParkedFindings() {
+		line.Repair.Parked = append(line.Repair.Parked, f.Seq)
+	}
 	if m.result != nil {
 		for _, u := range m.result.Units {
 			line.Repair.Steps += len(u.Steps)

@@ -62,7 +62,7 @@ const (
 	Rewrite    Action = "rewrite"    // write the record again as it must be; nothing is lost
 	Rebuild    Action = "rebuild"    // write the whole file anew from every readable record
 	Ignore     Action = "ignore"     // leave it
-	Interact   Action = "interact"   // leave it pending until a person has decided
+	Interact   Action = "interact"   // leave it, and all of its unit, until a person has decided
 	Default    Action = "default"    // whatever the finding suggests (only in policies)
 )
 

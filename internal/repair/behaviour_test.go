@@ -348,12 +348,71 @@ func TestCancel(t *testing.T) {
 }
 
 // TestMakeListsWhatIsGone: findings are read again, and undecided ones are pending.
+func TestInteractParksItsUnit(t *testing.T) {
+	policy := finding.Policy{ByClass: map[string]finding.Action{"mem/miscount": finding.Interact}}
+	w := damaged() // alpha has a wrong count, beta has not once its bad object is gone
+	plan := w.plan(t, policy)
+	alpha, beta := plan.Units[0], plan.Units[1]
+	if len(alpha.Steps) != 0 || len(alpha.Findings) != 0 || len(alpha.Parked) != 1 {
+		t.Fatalf("alpha is not parked: %+v", alpha)
+	}
+	if len(beta.Steps) == 0 || len(beta.Parked) != 0 {
+		t.Fatalf("beta does not go on: %+v", beta)
+	}
+	parked := plan.ParkedFindings()
+	if len(parked) != 1 || parked[0].Class != "mem/miscount" || !slices.Equal(parked[0].Offers, []finding.Action{finding.Rewrite, finding.Ignore}) {
+		t.Errorf("parked: %+v", parked)
+	}
+	held := 0
+	for i, f := range alpha.Pending {
+		if f.Action != finding.Interact && f.Action != finding.Ignore {
+			held++
+		}
+		if i > 0 && alpha.Pending[i-1].Seq >= f.Seq {
+			t.Error("pending findings are not in order")
+		}
+	}
+	if held == 0 {
+		t.Error("the decided findings of alpha are not listed")
+	}
+	if res, err := w.apply(plan); err != nil || len(res.Units) != 1 || res.Units[0].Unit != "beta" {
+		t.Errorf("applied %+v, %v", res, err)
+	}
+
+	// What no longer holds parks nothing.
+	w = damaged()
+	fs := w.check(t)
+	before := w.plan(t, policy)
+	if _, err := w.apply(w.plan(t, finding.Policy{})); err != nil {
+		t.Fatal(err)
+	}
+	after, err := repair.Make(t.Context(), repair.MakeConfig{Run: "r1", Units: w.planners(), Findings: repair.Slice(fs), Policy: policy, WorkDir: noWork})
+	if err != nil || len(before.ParkedFindings()) != 1 || len(after.ParkedFindings()) != 0 {
+		t.Errorf("parked before %v, after %v, error %v", before.ParkedFindings(), after.ParkedFindings(), err)
+	}
+
+	// Nor do infos and accepted findings.
+	w = damaged()
+	fs = w.check(t)
+	for i := range fs {
+		fs[i].Accepted = fs[i].Class == "mem/dangling-ref"
+		if fs[i].Class == "mem/miscount" {
+			fs[i].Severity = finding.Info
+		}
+	}
+	plan, err = repair.Make(t.Context(), repair.MakeConfig{Run: "r1", Units: w.planners(), Findings: repair.Slice(fs), WorkDir: noWork,
+		Policy: finding.Policy{ByClass: map[string]finding.Action{"mem/miscount": finding.Interact, "mem/dangling-ref": finding.Interact}}})
+	if err != nil || len(plan.ParkedFindings()) != 0 || plan.Steps() == 0 {
+		t.Errorf("parked by %v, %d steps, error %v", plan.ParkedFindings(), plan.Steps(), err)
+	}
+}
+
 func TestMakeListsWhatIsGone(t *testing.T) {
 	w := newWorld(map[string]map[string]string{"alpha": {"ref/a": "x", "ref/b": "x", "count": "5"}}, 100)
 	fs := w.check(t)
 	mended := newWorld(map[string]map[string]string{"alpha": {"ref/b": "x", "count": "5"}}, 100)
 	cfg := repair.MakeConfig{Run: "r", Units: mended.planners(), Findings: repair.Slice(fs), WorkDir: noWork,
-		Policy: finding.Policy{ByClass: map[string]finding.Action{"mem/miscount": finding.Interact}}}
+		Policy: finding.Policy{ByClass: map[string]finding.Action{"mem/miscount": finding.Ignore}}}
 	plan, err := repair.Make(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)

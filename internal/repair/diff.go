@@ -10,6 +10,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"fettle/internal/finding"
 	"fettle/internal/store"
 )
 
@@ -75,7 +76,7 @@ func (d *diffWriter) unit(u *Unit) {
 		}
 	}
 	for _, f := range u.Pending {
-		d.printf("  #%d %s %s: left as it is (%s)\n", f.Seq, clean(f.Class), named(f.What), clean(string(f.Action)))
+		d.printf("  #%d %s %s: %s\n", f.Seq, clean(f.Class), named(f.What), u.why(&f))
 	}
 	for _, f := range u.Gone {
 		d.printf("  #%d %s %s: no longer so, nothing to do\n", f.Seq, clean(f.Class), clean(f.What))
@@ -83,6 +84,21 @@ func (d *diffWriter) unit(u *Unit) {
 	for i := range u.Steps {
 		d.step(&u.Steps[i])
 	}
+}
+
+// why says why a pending finding is not repaired.
+func (u *Unit) why(f *Planned) string {
+	switch {
+	case u.parks(f.Seq):
+		offers := make([]string, len(f.Offers))
+		for i, a := range f.Offers {
+			offers[i] = clean(string(a))
+		}
+		return "must be decided first (" + strings.Join(offers, ", ") + ")"
+	case f.Action == finding.Ignore || f.Action == finding.Interact:
+		return "left as it is (" + string(f.Action) + ")"
+	}
+	return "waits for the others (" + clean(string(f.Action)) + ")"
 }
 
 func (d *diffWriter) step(s *store.Step) {

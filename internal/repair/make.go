@@ -38,8 +38,9 @@ func Slice(fs []finding.Finding) iter.Seq2[finding.Finding, error] {
 }
 
 // Make decides every finding by the policy, reads again those that are to be repaired, and lets each unit's Planner say
-// how. Nothing is written to the store. Findings left alone (ignore, interact, no action offered, or accepted and not decided on
-// by number) are listed as pending, those that no longer hold as gone. Every unit with at least one finding is in the plan, in the order of Units.
+// how. Nothing is written to the store. Findings left alone (ignore, no action offered, or accepted and not decided on by
+// number) are listed as pending, those that no longer hold as gone. A finding that waits for a person (interact) parks its
+// unit, which gets no steps; the other units go on. Every unit with at least one finding is in the plan, in the order of Units.
 func Make(ctx context.Context, cfg MakeConfig) (*Plan, error) {
 	now := cfg.Now
 	if now == nil {
@@ -79,54 +80,6 @@ func Make(ctx context.Context, cfg MakeConfig) (*Plan, error) {
 		return nil, fmt.Errorf("plan: %w", err)
 	}
 	return p, p.Seal()
-}
-
-func makeUnit(ctx context.Context, cfg *MakeConfig, u store.Planner, fs []finding.Finding) (*Unit, error) {
-	out := &Unit{Unit: u.ID(), Findings: []Planned{}, Steps: []store.Step{}, Outcomes: []store.Outcome{}}
-	var err error
-	if out.Fingerprint, err = u.Fingerprint(ctx); err != nil {
-		return nil, fmt.Errorf("fingerprint: %w", err)
-	}
-	var decided []store.Decision
-	undecided := 0
-	for i := range fs {
-		if err := ctx.Err(); err != nil {
-			return nil, &fault.Error{Op: "plan", Err: err, Kind: fault.Cancelled}
-		}
-		f := &fs[i]
-		line := Planned{Seq: f.Seq, Class: f.Class, What: what(f), Action: cfg.Policy.Decide(f)}
-		if _, named := cfg.Policy.BySeq[f.Seq]; f.Accepted && !named {
-			line.Action = finding.Ignore
-		}
-		switch line.Action {
-		case "", finding.Ignore, finding.Interact:
-			if line.Action == "" {
-				line.Action = finding.Ignore
-			}
-			if line.Action == finding.Interact {
-				undecided++
-			}
-			out.Pending = append(out.Pending, line)
-			continue
-		}
-		still, err := u.Confirm(ctx, f)
-		if err != nil {
-			return nil, fmt.Errorf("confirm finding %d (%s %s): %w", f.Seq, f.Class, line.What, err)
-		}
-		if !still {
-			out.Gone = append(out.Gone, line)
-			continue
-		}
-		out.Findings = append(out.Findings, line)
-		decided = append(decided, store.Decision{Finding: *f, Action: line.Action})
-	}
-	if undecided > 0 {
-		out.Notes = append(out.Notes, fmt.Sprintf("%d of the pending findings wait for a decision", undecided))
-	}
-	if len(decided) == 0 {
-		return out, nil
-	}
-	return out, propose(ctx, cfg, u, decided, out)
 }
 
 // propose asks the Planner and checks that it kept to the contract.

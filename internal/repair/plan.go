@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -39,15 +40,18 @@ type Plan struct {
 
 // Unit is the part of a plan about one unit of the store.
 type Unit struct {
-	Unit        string          `json:"unit"`
-	Fingerprint string          `json:"fingerprint"` // of the unit when the plan was made
-	Findings    []Planned       `json:"findings"`    // that the steps are about
-	Pending     []Planned       `json:"pending,omitempty"`
-	Gone        []Planned       `json:"gone,omitempty"` // no longer so when they were read again
-	Steps       []store.Step    `json:"steps"`
-	Outcomes    []store.Outcome `json:"outcomes"`
-	Loss        store.Loss      `json:"loss"`
-	Notes       []string        `json:"notes,omitempty"`
+	Unit        string    `json:"unit"`
+	Fingerprint string    `json:"fingerprint"` // of the unit when the plan was made
+	Findings    []Planned `json:"findings"`    // that the steps are about
+	Pending     []Planned `json:"pending,omitempty"`
+	// Parked are the numbers of pending findings that a person has to decide (interact). As long as there is one, the unit
+	// has no steps, and its decided findings are pending too.
+	Parked   []int           `json:"parked,omitempty"`
+	Gone     []Planned       `json:"gone,omitempty"` // no longer so when they were read again
+	Steps    []store.Step    `json:"steps"`
+	Outcomes []store.Outcome `json:"outcomes"`
+	Loss     store.Loss      `json:"loss"`
+	Notes    []string        `json:"notes,omitempty"`
 }
 
 // Planned is one finding in a plan.
@@ -56,6 +60,8 @@ type Planned struct {
 	Class  string         `json:"class"`
 	What   string         `json:"what"` // the path if it has one, else the subject
 	Action finding.Action `json:"action"`
+	// Offers are the actions that a person can choose from, the suggested one first; only for a finding that parks its unit.
+	Offers []finding.Action `json:"offers,omitempty"`
 }
 
 // Steps counts the steps of all units.
@@ -65,6 +71,25 @@ func (p *Plan) Steps() int {
 		n += len(p.Units[i].Steps)
 	}
 	return n
+}
+
+// ParkedFindings lists the findings of all units that a person has to decide first.
+func (p *Plan) ParkedFindings() []Planned {
+	var out []Planned
+	for i := range p.Units {
+		for _, f := range p.Units[i].Pending {
+			if p.Units[i].parks(f.Seq) {
+				out = append(out, f)
+			}
+		}
+	}
+	return out
+}
+
+// parks tells whether the finding is one that a person has to decide first.
+func (u *Unit) parks(seq int) bool {
+	_, found := slices.BinarySearch(u.Parked, seq)
+	return found
 }
 
 // sum is the checksum of the plan as it is now.
@@ -203,6 +228,12 @@ func (p *Plan) valid() error {
 		seen[u.Unit] = true
 		if err := validSteps(u.Steps); err != nil {
 			return fmt.Errorf("unit %s: %w", u.Unit, err)
+		}
+		if !slices.IsSorted(u.Parked) {
+			return fmt.Errorf("unit %s: the numbers of its parked findings are not in order", u.Unit)
+		}
+		if len(u.Parked) > 0 && len(u.Steps) > 0 {
+			return fmt.Errorf("unit %s waits for a person and has steps all the same", u.Unit)
 		}
 		if u.Loss.Dropped < 0 || u.Loss.Total < 0 {
 			return fmt.Errorf("unit %s: loss of %d of %d", u.Unit, u.Loss.Dropped, u.Loss.Total)

@@ -49,7 +49,7 @@ func TestThreshold(t *testing.T) {
 }
 
 func TestPlanFile(t *testing.T) {
-	plan := damaged().plan(t, finding.Policy{ByClass: map[string]finding.Action{"mem/miscount": finding.Interact}})
+	plan := damaged().plan(t, finding.Policy{ByClass: map[string]finding.Action{"mem/miscount": finding.Ignore}})
 	path := filepath.Join(t.TempDir(), repair.PlanFile)
 	if err := plan.Save(path); err != nil {
 		t.Fatal(err)
@@ -58,7 +58,7 @@ func TestPlanFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.Checksum != plan.Checksum || got.Steps() != plan.Steps() || len(got.Policy) != 1 || got.Policy[0] != "mem/miscount=interact" {
+	if got.Checksum != plan.Checksum || got.Steps() != plan.Steps() || len(got.Policy) != 1 || got.Policy[0] != "mem/miscount=ignore" {
 		t.Errorf("loaded %+v", got)
 	}
 	if n := len(got.Units[0].Pending); n != 1 {
