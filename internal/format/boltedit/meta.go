@@ -52,6 +52,9 @@ func (m meta) sameContent(o meta) bool {
 	return m.root == o.root && m.freelist == o.freelist && m.high == o.high && m.pageSize == o.pageSize
 }
 
+// errPageSize is the error of a meta page that bbolt takes for valid and then dies on: it believes the page size.
+var errPageSize = errors.New("impossible page size")
+
 // parseMeta decodes a meta page of which b holds at least the first 80 bytes.
 func parseMeta(b []byte, slot int) (meta, error) {
 	b = b[headerSize : headerSize+metaSize]
@@ -68,7 +71,7 @@ func parseMeta(b []byte, slot int) (meta, error) {
 	case h.Sum64() != le.Uint64(b[56:]):
 		return meta{}, fmt.Errorf("meta page %d: wrong checksum", slot)
 	case m.pageSize < minPageSize || m.pageSize > maxPageSize || m.pageSize&(m.pageSize-1) != 0:
-		return meta{}, fmt.Errorf("meta page %d: page size %d", slot, m.pageSize)
+		return meta{}, fmt.Errorf("meta page %d: %w: %d", slot, errPageSize, m.pageSize)
 	}
 	return m, nil
 }
@@ -86,17 +89,24 @@ type metas struct {
 // bbolt would.
 func readMetas(r io.ReaderAt) (metas, error) {
 	first, err0 := readMeta(r, 0, 0)
+	if errors.Is(err0, errPageSize) {
+		return metas{}, err0
+	}
 	if err0 != nil {
 		for size := int64(minPageSize); size <= maxPageSize; size *= 2 {
 			m, err := readMeta(r, size, 1)
 			if err == nil && int64(m.pageSize) == size {
 				return metas{current: m}, nil
+			} else if err == nil || errors.Is(err, errPageSize) {
+				break // bbolt would believe it
 			}
 		}
 		return metas{}, fmt.Errorf("no valid meta page (%w)", err0)
 	}
 	second, err1 := readMeta(r, int64(first.pageSize), 1)
 	switch {
+	case errors.Is(err1, errPageSize):
+		return metas{}, err1
 	case err1 != nil:
 		return metas{current: first}, nil
 	case second.pageSize != first.pageSize:
