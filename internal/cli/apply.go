@@ -158,7 +158,9 @@ func (m *mending) carryOut(ctx context.Context, s *session) error {
 	if m.resume {
 		work = repair.Resume
 	}
+	ctx, done := m.app.metered(ctx, m.run.ID())
 	res, err := work(ctx, cfg)
+	done()
 	m.result = res
 	if rerr := m.record(res); rerr != nil {
 		err = errors.Join(err, rerr)

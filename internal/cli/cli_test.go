@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/spf13/cobra"
 	"pgregory.net/rapid"
@@ -192,6 +194,47 @@ func TestProgressLine(t *testing.T) {
 	}
 	if got := progressLine(runs.Progress{Pass: "p", ETA: -1}); got != "p  0 records" {
 		t.Errorf("got %q", got)
+	}
+}
+
+// On a fake clock: nothing for two seconds, then how far, how fast and how long still; nothing but that on a terminal, one
+// line per second as JSON, and nothing at all elsewhere.
+func TestMeteredWork(t *testing.T) {
+	for name, c := range map[string]struct{ tty, json bool }{"terminal": {tty: true}, "json": {json: true}, "pipe": {}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var out bytes.Buffer
+				p := &progress{app: &App{Env: Env{Err: &out}}, run: "r1", json: c.json, tty: c.tty, begun: time.Now()}
+				ctx, done := p.follow(t.Context())
+				part := store.Begin(ctx, "write", "writing the store", 100, 0)
+				work := func(n int64) {
+					for range n {
+						time.Sleep(100 * time.Millisecond)
+						part.Did(1, 0)
+					}
+					synctest.Wait()
+				}
+				work(19) // 1.9 s
+				early := out.String()
+				work(31) // 5 s
+				part.End()
+				done()
+				switch got := out.String(); {
+				case c.tty:
+					if early != "" || !strings.Contains(got, "\r\x1b[Kwriting the store  ") || !strings.Contains(got, " of 100 records  10/s  ETA 6 s") || !strings.HasSuffix(got, "\r\x1b[K") {
+						t.Errorf("early %q, then %q", early, got)
+					}
+				case c.json:
+					lines := strings.Split(strings.TrimSpace(got), "\n")
+					if len(lines) != 5 || !strings.Contains(lines[1], `{"type":"progress","schema":1,"run":"r1","pass":"write","title":"writing the store","records":1`) ||
+						!strings.Contains(lines[1], `"total_records":100`) {
+						t.Errorf("%q", lines)
+					}
+				case got != "":
+					t.Errorf("got %q", got)
+				}
+			})
+		})
 	}
 }
 

@@ -82,8 +82,10 @@ func (a *App) fluxRecover(ctx context.Context, dir string, f *recoverFlags) erro
 	if f.hash != "" && f.hash != "sha1" && f.hash != "sha256" {
 		return usagef("--hash sha1 or --hash sha256", "unknown value %q of --hash", f.hash)
 	}
+	ctx, done := a.metered(ctx, "")
 	rep, err := recover.Run(ctx, recover.Config{StateDir: dir, DumpDir: f.dumpDir, DryRun: f.dryRun, NoRollback: f.noRollback, NoRestore: f.noRestore,
 		NoForced: f.noForced, NoMinimal: f.noMinimal, Hash: f.hash, Engine: recoverEngine{app: a, limit: limit}, Now: time.Now, Tell: a.tell})
+	done()
 	if errors.Is(err, context.Canceled) {
 		err = &fault.Error{Op: "recover", Where: dir, Err: err, Kind: fault.Cancelled, Hint: "run it again"}
 	}

@@ -211,11 +211,14 @@ func (a *App) labScore(ctx context.Context, cfg lab.Config, jobs int, markdown b
 		if a.json || a.quiet || markdown {
 			return
 		}
+		a.clearProgress()
 		for _, e := range a.trialComplaints(t) {
 			fmt.Fprintln(a.Err, e)
 		}
 	}
+	ctx, done := a.metered(ctx, "")
 	rep, err := lab.Run(ctx, cfg)
+	done()
 	if err != nil {
 		return err
 	}

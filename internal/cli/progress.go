@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -9,8 +10,10 @@ import (
 
 	"golang.org/x/term"
 
+	"fettle/internal/check"
 	"fettle/internal/report"
 	"fettle/internal/runs"
+	"fettle/internal/store"
 )
 
 // showAfter is how long work may take before its progress is shown on a terminal.
@@ -22,7 +25,7 @@ const (
 	jsonEvery   = time.Second
 )
 
-// progress shows how far a check is: redrawn in place on a terminal, one JSON line per interval with --json, and nothing
+// progress shows how far a check or other work is: redrawn in place on a terminal, one JSON line per interval with --json, and nothing
 // anywhere else. Its methods may be called from several goroutines.
 type progress struct {
 	app  *App
@@ -53,7 +56,7 @@ func (p *progress) update(pr runs.Progress) {
 		line, err := json.Marshal(struct {
 			Type   string `json:"type"`
 			Schema int    `json:"schema"`
-			Run    string `json:"run"`
+			Run    string `json:"run,omitempty"`
 			runs.Progress
 		}{"progress", 1, p.run, pr})
 		if err == nil { // numbers and strings only; a NaN would be dropped with its line
@@ -68,33 +71,17 @@ func (p *progress) update(pr runs.Progress) {
 	p.last = now
 }
 
-// wait shows that title is being done, and for how long already, until the function it returns is called. It is for work
-// whose end cannot be told beforehand.
-func (p *progress) wait(title string) (done func()) {
-	stop, stopped := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(stopped)
-		tick := time.NewTicker(time.Second)
-		defer tick.Stop()
-		for {
-			select {
-			case <-tick.C:
-				p.waiting(title)
-			case <-stop:
-				return
-			}
-		}
-	}()
-	return func() { close(stop); <-stopped; p.end() }
+// metered shows how far the work is that is done with the context it returns, until done is called: the parts of planning,
+// applying, undoing, scoring.
+func (a *App) metered(ctx context.Context, run string) (_ context.Context, done func()) {
+	return a.newProgress(run).follow(ctx)
 }
 
-func (p *progress) waiting(title string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if elapsed := time.Since(p.begun); p.tty && elapsed >= showAfter {
-		fmt.Fprintf(p.app.Err, "\r\x1b[K%s, %s", title, elapsed.Round(time.Second))
-		p.drawn = true
-	}
+// follow shows what is done with the context it returns.
+func (p *progress) follow(ctx context.Context) (_ context.Context, done func()) {
+	m := new(store.Meter)
+	stop := check.Watch(m, p.update)
+	return store.WithMeter(ctx, m), func() { stop(); p.end() }
 }
 
 // clear wipes the line so that something else can be written; the next update draws it again.

@@ -128,6 +128,8 @@ func (e recoverEngine) repair(ctx context.Context, r *runs.Run, rules []string, 
 		out.Loss.Unit = u.Loss.Unit
 		out.Notes = append(out.Notes, u.Notes...)
 	}
+	ctx, done := e.app.metered(ctx, r.ID())
+	defer done()
 	_, err = repair.Apply(ctx, repair.ApplyConfig{Plan: plan, Units: s.units, Dir: r.Path(), WorkDir: check.WorkDirs(r), MaxLoss: repair.NewThreshold(100, 1<<62)})
 	return err
 }

@@ -103,7 +103,8 @@ func (s *session) makePlan(ctx context.Context, pol finding.Policy) (*repair.Pla
 	if err := s.ready(); err != nil {
 		return nil, err
 	}
-	defer s.app.newProgress(s.run.ID()).wait("making the plan")()
+	ctx, done := s.app.metered(ctx, s.run.ID())
+	defer done()
 	return repair.Make(ctx, repair.MakeConfig{Run: s.run.ID(), Store: s.run.Spec().Store, Units: s.units, Findings: toRepair(s.run),
 		Policy: pol, WorkDir: check.WorkDirs(s.run)})
 }
@@ -127,7 +128,9 @@ func (s *session) choices(ctx context.Context) (string, []store.Choice, error) {
 			if !ok || !units[u.ID()] {
 				continue
 			}
+			ctx, done := s.app.metered(ctx, s.run.ID())
 			question, answers, err := c.Choices(ctx, toRepair(s.run))
+			done()
 			if err != nil || len(answers) > 0 {
 				return strings.TrimRight(question, ".") + ".", answers, err // one sentence, with or without its end
 			}

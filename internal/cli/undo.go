@@ -49,8 +49,10 @@ completed by calling it again, and so is a repair that was interrupted and is no
 				return err
 			}
 			defer s.close()
-			res, err := repair.Undo(c.Context(), repair.UndoConfig{Units: s.units, Dir: r.Path(), Findings: seqs,
+			ctx, done := a.metered(c.Context(), r.ID())
+			res, err := repair.Undo(ctx, repair.UndoConfig{Units: s.units, Dir: r.Path(), Findings: seqs,
 				WorkDir: check.WorkDirs(r), OnStep: a.step})
+			done()
 			if err != nil {
 				return err
 			}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"fettle/internal/fault"
+	"fettle/internal/store"
 )
 
 // Config says what to score.
@@ -87,6 +88,9 @@ func Run(ctx context.Context, cfg Config) (_ *Report, err error) {
 	for i := range cases {
 		rep.Rows[i].Case = cases[i].Name
 	}
+	part := store.Begin(ctx, "score", "scoring", int64(cfg.Seeds)*int64(len(cases)), 0)
+	defer part.End()
+	ctx = store.WithMeter(ctx, nil) // the parts of a trial are too small to be shown
 	for s := range cfg.Seeds {
 		seed := cfg.Seed + uint64(s)
 		base := filepath.Join(cfg.Dir, "store")
@@ -105,6 +109,7 @@ func Run(ctx context.Context, cfg Config) (_ *Report, err error) {
 			if err := os.RemoveAll(dir); err != nil {
 				return nil, &fault.Error{Op: "score", Err: err}
 			}
+			part.Did(1, 0)
 			rep.Rows[i].add(t)
 			rep.Total.add(t)
 			if cfg.OnTrial != nil {

@@ -296,17 +296,20 @@ func (j *job) step(ctx context.Context, w store.Writer, log *journal, step store
 			return log, j.fail(op, err, "")
 		}
 	}
-	if err := log.sealStep(step, raw, j.cfg.Now().UTC()); err != nil {
+	if err := log.sealStep(ctx, step, raw, j.cfg.Now().UTC()); err != nil {
 		return log, j.fail(op, err, j.wayOn(log))
 	}
 	// From here on a step runs to its end: being cancelled in the middle would only make work for Resume.
 	ctx = context.WithoutCancel(ctx)
+	part := begin(ctx, "write", "writing the store", raw, func(c *store.Change) int { return len(c.After) })
+	defer part.End()
 	var size int64
 	for _, c := range raw {
 		if err := w.Write(ctx, c); err != nil {
 			return log, j.fail(op, fmt.Errorf("write record %s %s: %w", c.Target, c.Addr, err), j.wayOn(log))
 		}
 		size += int64(len(c.After))
+		part.Did(1, int64(len(c.After)))
 	}
 	return log, j.finish(ctx, w, log, StepResult{Step: step.ID, Title: step.Title, Findings: step.Findings, Records: len(raw), Bytes: size})
 }

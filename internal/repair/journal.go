@@ -2,6 +2,7 @@ package repair
 
 import (
 	"bufio"
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
@@ -180,9 +181,12 @@ func (j *journal) barrier(k kind, v any) error {
 
 // sealStep writes a step's changes and returns when they, the seal and the journal's directory entry are durable. Only then
 // may the store be written.
-func (j *journal) sealStep(step store.Step, raw []store.Change, at time.Time) error {
+func (j *journal) sealStep(ctx context.Context, step store.Step, raw []store.Change, at time.Time) error {
 	j.json(kindBegin, beginRecord{Step: step.ID, Title: step.Title, Findings: step.Findings, Irreversible: step.Irreversible, Changes: len(raw)})
+	part := begin(ctx, "journal", "writing the journal", raw, func(c *store.Change) int { return len(c.Before) + len(c.After) })
+	defer part.End()
 	for _, c := range raw {
+		part.Did(1, int64(len(c.Before)+len(c.After)))
 		parts, err := changeParts(c)
 		if err != nil && j.err == nil {
 			j.err = fmt.Errorf("write journal %s: %w", j.path, err)
@@ -196,6 +200,15 @@ func (j *journal) sealStep(step store.Step, raw []store.Change, at time.Time) er
 		}
 	}
 	return j.barrier(kindSealed, stepRecord{Step: step.ID, At: at})
+}
+
+// begin begins a part of the work that does all changes, with so many bytes for each.
+func begin(ctx context.Context, name, title string, changes []store.Change, size func(*store.Change) int) *store.Part {
+	var bytes int64
+	for i := range changes {
+		bytes += int64(size(&changes[i]))
+	}
+	return store.Begin(ctx, name, title, int64(len(changes)), bytes)
 }
 
 // Names of journals: UNIT-HASH.GENERATION.journal. Generations count from 1; each application of a plan is one.

@@ -2,6 +2,7 @@ package repair
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"os"
@@ -60,9 +61,9 @@ func appliedJournal(t testing.TB) (file *oneFile, marks []int) {
 		t.Fatal(err)
 	}
 	second := store.Step{ID: 2, Title: "second"}
-	mark(j.sealStep(testStep, testChanges, time.Time{}))
+	mark(j.sealStep(context.Background(), testStep, testChanges, time.Time{}))
 	mark(j.barrier(kindDone, stepRecord{Step: 1}))
-	mark(j.sealStep(second, testChanges[:1], time.Time{}))
+	mark(j.sealStep(context.Background(), second, testChanges[:1], time.Time{}))
 	mark(j.barrier(kindDone, stepRecord{Step: 2}))
 	mark(j.barrier(kindApplied, endRecord{}))
 	mark(j.barrier(kindUndoing, undoingRecord{Steps: []int{2, 1}}))
@@ -277,7 +278,7 @@ func BenchmarkJournal(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if err := j.sealStep(testStep, changes, time.Time{}); err != nil {
+		if err := j.sealStep(context.Background(), testStep, changes, time.Time{}); err != nil {
 			b.Fatal(err)
 		}
 		s, err := scanJournal(osFiles{}, path, true)

@@ -103,7 +103,10 @@ func lower(ctx context.Context, w store.Writer, step store.Step) ([]store.Change
 	}
 	raw := make([]store.Change, 0, len(all))
 	seen := make(map[record]bool, len(all))
+	part := begin(ctx, "compare", "comparing with the store", all, func(c *store.Change) int { return len(c.Before) })
+	defer part.End()
 	for _, c := range all {
+		part.Did(1, int64(len(c.Before)))
 		at := record{c.Target, c.Addr}
 		if seen[at] {
 			return nil, fmt.Errorf("record %s %s occurs twice in one step: %w", c.Target, c.Addr, errContract)

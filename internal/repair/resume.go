@@ -3,6 +3,7 @@ package repair
 import (
 	"context"
 	"fmt"
+	"strconv"
 
 	"fettle/internal/fault"
 	"fettle/internal/store"
@@ -45,6 +46,8 @@ func (j *job) complete(ctx context.Context, w store.Writer, log *journal, s *sca
 	}
 	ctx = context.WithoutCancel(ctx)
 	var bad ConflictError
+	part := store.Begin(ctx, "resume", "completing step "+strconv.Itoa(st.Step), 2*int64(len(st.changes)), 0) // each is compared and written
+	defer part.End()
 	err := eachChange(log.f, log.path, s, st, false, func(c store.Change) error {
 		present, err := w.Read(ctx, c.Target, c.Addr)
 		if err != nil {
@@ -53,6 +56,7 @@ func (j *job) complete(ctx context.Context, w store.Writer, log *journal, s *sca
 		if standingOf(present, c) == isOther {
 			bad.add(Conflict{Step: st.Step, Target: c.Target, Addr: c.Addr, What: "neither its old nor its new content"})
 		}
+		part.Did(1, 0)
 		return nil
 	})
 	if err != nil {
@@ -67,6 +71,7 @@ func (j *job) complete(ctx context.Context, w store.Writer, log *journal, s *sca
 		if err := w.Write(ctx, c); err != nil {
 			return fmt.Errorf("write record %s %s: %w", c.Target, c.Addr, err)
 		}
+		part.Did(1, 0)
 		return nil
 	})
 	if err != nil {

@@ -209,10 +209,13 @@ func (u *undoJob) run(ctx context.Context) (err error) {
 
 // takeBack writes the inverse of the steps.
 func (u *undoJob) takeBack(ctx context.Context, w store.Writer, log *journal, s *scanned, steps []*stepLog) error {
-	ids := make([]int, len(steps))
+	ids, total := make([]int, len(steps)), 0
 	for i, st := range steps {
 		ids[i] = st.Step
+		total += len(st.changes)
 	}
+	part := store.Begin(ctx, "undo", "taking the repair back", int64(total), 0)
+	defer part.End()
 	if err := log.barrier(kindUndoing, undoingRecord{Steps: ids, At: u.cfg.Now().UTC()}); err != nil {
 		return u.fail("undo", err)
 	}
@@ -226,6 +229,7 @@ func (u *undoJob) takeBack(ctx context.Context, w store.Writer, log *journal, s 
 			if err := w.Write(whole, c.Inverse()); err != nil {
 				return fmt.Errorf("write record %s %s: %w", c.Target, c.Addr, err)
 			}
+			part.Did(1, int64(len(c.Before)))
 			return nil
 		})
 		if err == nil {
@@ -259,15 +263,18 @@ func (u *undoJob) check(ctx context.Context, w store.Writer, f File, s *scanned,
 		taken[st] = true
 	}
 	var bad ConflictError
+	part := store.Begin(ctx, "compare", "comparing with the store", int64(u.toCompare(s, taken)), 0)
+	defer part.End()
 	// next holds, for every record seen so far, what an earlier step must have left in it.
 	next := map[record]sum{}
 	stays := map[record]int{} // records of later steps that stay applied
 	for i := len(s.steps) - 1; i >= 0; i-- {
 		st := s.steps[i]
-		if !st.applies() || (!taken[st] && !anyBefore(s.steps[:i], taken)) {
+		if !concerns(s, i, taken) {
 			continue
 		}
 		err := eachChange(f, u.past.path, s, st, true, func(c store.Change) error {
+			part.Did(1, 0)
 			at := record{c.Target, c.Addr}
 			if !taken[st] {
 				stays[at] = st.Step
@@ -319,6 +326,21 @@ func (u *undoJob) startsFrom(ctx context.Context, w store.Writer, st *stepLog, c
 		}
 	}
 	return "", nil
+}
+
+// concerns tells whether the records of step i have to be looked at to take the steps back.
+func concerns(s *scanned, i int, taken map[*stepLog]bool) bool {
+	return s.steps[i].applies() && (taken[s.steps[i]] || anyBefore(s.steps[:i], taken))
+}
+
+// toCompare counts the records of these steps.
+func (u *undoJob) toCompare(s *scanned, taken map[*stepLog]bool) (n int) {
+	for i, st := range s.steps {
+		if concerns(s, i, taken) {
+			n += len(st.changes)
+		}
+	}
+	return n
 }
 
 func anyBefore(steps []*stepLog, taken map[*stepLog]bool) bool {

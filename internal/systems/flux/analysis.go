@@ -79,31 +79,44 @@ func (u *unit) analyse(ctx context.Context, work string, workers int) error {
 		return err
 	}
 	env := &quietEnv{dir: work, workers: workers}
-	for _, pass := range []func(context.Context, store.Env) error{u.sweep, u.checkIndex, u.walkTree} {
-		if err := pass(ctx, env); err != nil {
+	for _, pass := range u.Passes()[:3] { // without the report
+		env.part = store.Begin(ctx, pass.Name, pass.Title, 0, 0)
+		err := pass.Run(ctx, env)
+		env.part.End()
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// quietEnv runs passes outside of a check: nothing is shown, limited or checkpointed.
+// quietEnv runs passes outside of a check: nothing is limited or checkpointed, and only a meter of the caller's counts.
 type quietEnv struct {
 	dir     string
 	workers int
+	part    *store.Part // nil: nothing is counted
 }
 
 func (*quietEnv) Emit(finding.Finding) (int, error) {
 	return 0, errors.New("finding outside of a check")
 }
-func (*quietEnv) Total(int64, int64)                              {}
-func (*quietEnv) Did(ctx context.Context, _ int64, _ int64) error { return ctx.Err() }
-func (*quietEnv) Memory() int64                                   { return 256 << 20 }
-func (e *quietEnv) Workers() int                                  { return max(1, e.workers) }
-func (e *quietEnv) Scratch() string                               { return e.dir }
-func (*quietEnv) Due() bool                                       { return false }
-func (*quietEnv) Save(any) error                                  { return nil }
-func (*quietEnv) Load(any) (bool, error)                          { return false, nil }
-func (*quietEnv) Fact(string, any)                                {}
-func (*quietEnv) Note(string)                                     {}
-func (*quietEnv) Unseen(string)                                   {}
+func (e *quietEnv) Total(records, bytes int64) {
+	if e.part != nil {
+		e.part.Total(records, bytes)
+	}
+}
+func (e *quietEnv) Did(ctx context.Context, records, bytes int64) error {
+	if e.part != nil {
+		e.part.Did(records, bytes)
+	}
+	return ctx.Err()
+}
+func (*quietEnv) Memory() int64          { return 256 << 20 }
+func (e *quietEnv) Workers() int         { return max(1, e.workers) }
+func (e *quietEnv) Scratch() string      { return e.dir }
+func (*quietEnv) Due() bool              { return false }
+func (*quietEnv) Save(any) error         { return nil }
+func (*quietEnv) Load(any) (bool, error) { return false, nil }
+func (*quietEnv) Fact(string, any)       {}
+func (*quietEnv) Note(string)            {}
+func (*quietEnv) Unseen(string)          {}

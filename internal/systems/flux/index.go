@@ -239,3 +239,11 @@ type bitmap []uint64
 func newBitmap(n int) bitmap    { return make(bitmap, (n+63)/64) }
 func (b bitmap) has(i int) bool { return b[i>>6]&(1<<(i&63)) != 0 }
 func (b bitmap) set(i int)      { b[i>>6] |= 1 << (i & 63) }
+
+// count is how many bits are set.
+func (b bitmap) count() (n int) {
+	for _, w := range b {
+		n += bits.OnesCount64(w)
+	}
+	return n
+}

@@ -110,10 +110,8 @@ func (w *writer) lowerRows(ctx context.Context, u *unit, step store.Step) ([]sto
 	}
 	defer edit.Close()
 	e := &editor{db: edit.DB, hasEpoch: u.hasEpoch}
-	for _, c := range step.Changes {
-		if err := e.make(c); err != nil {
-			return nil, err
-		}
+	if err := e.makeAll(ctx, step.Changes); err != nil {
+		return nil, err
 	}
 	res, err := edit.Pages()
 	if err != nil {
@@ -152,6 +150,19 @@ var errChanged = errors.New("the record is not as it was when the plan was made"
 
 func changed(addr string) error {
 	return &fault.Error{Op: "repair", Where: addr, Err: errChanged, Kind: fault.Unrepaired, Hint: "check again and make a new plan"}
+}
+
+// makeAll makes all changes of a step, in their order.
+func (e *editor) makeAll(ctx context.Context, changes []store.Change) error {
+	part := store.Begin(ctx, "lower", "working out the pages to write", int64(len(changes)), 0)
+	defer part.End()
+	for _, c := range changes {
+		if err := e.make(c); err != nil {
+			return err
+		}
+		part.Did(1, 0)
+	}
+	return nil
 }
 
 func (e *editor) make(c store.Change) error {

@@ -102,6 +102,16 @@ func (p *planner) run() error {
 			p.jobs[jobDir(d.Finding.PathOr(""))] = true
 		}
 	}
+	if err := p.decideAll(order); err != nil {
+		return err
+	}
+	return p.finishTree()
+}
+
+// decideAll plans every finding.
+func (p *planner) decideAll(order []*store.Decision) error {
+	part := store.Begin(p.ctx, "plan", "making the plan", int64(len(order)), 0)
+	defer part.End()
 	for _, d := range order {
 		if err := p.ctx.Err(); err != nil {
 			return err
@@ -109,8 +119,9 @@ func (p *planner) run() error {
 		if err := p.decide(d); err != nil {
 			return fmt.Errorf("plan finding %d (%s): %w", d.Finding.Seq, d.Finding.Class, err)
 		}
+		part.Did(1, 0)
 	}
-	return p.finishTree()
+	return nil
 }
 
 func isRootFinding(f *finding.Finding) bool {

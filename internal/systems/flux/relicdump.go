@@ -6,6 +6,7 @@ import (
 
 	"fettle/internal/format/fluxdump"
 	"fettle/internal/format/treeobj"
+	"fettle/internal/store"
 )
 
 // DumpCounts says how much of a store an emergency dump holds.
@@ -36,6 +37,12 @@ func (r *Relic) Dump(ctx context.Context, w *fluxdump.Writer) (DumpCounts, error
 	if err != nil {
 		return d.counts, err
 	}
+	total := int64(0)
+	if len(r.u.roots) > 0 && r.u.roots[0].ref == r.root { // of other trees nobody has counted the keys
+		total = r.u.reach.counts.Keys
+	}
+	d.part = store.Begin(ctx, "dump", "writing all that can be read to a dump", total, 0)
+	defer d.part.End()
 	err = d.dir(raw, nil, nil)
 	return d.counts, err
 }
@@ -47,6 +54,7 @@ type relicDumper struct {
 	k      *kvs
 	visits map[treeobj.Ref]int
 	counts DumpCounts
+	part   *store.Part
 	tries  int // lost directories for which older versions were looked for
 }
 
@@ -116,6 +124,7 @@ func (d *relicDumper) lostDir(prefix, path []string) error {
 }
 
 func (d *relicDumper) symlink(raw []byte, prefix, path []string) error {
+	d.part.Did(1, 0)
 	var scan treeobj.Scanner
 	t := scan.Parse(raw)
 	target, ns, has, ok := t.Root.Symlink()
@@ -128,6 +137,7 @@ func (d *relicDumper) symlink(raw []byte, prefix, path []string) error {
 }
 
 func (d *relicDumper) value(c child, prefix, path []string) error {
+	d.part.Did(1, 0)
 	if c.typ == treeobj.TypeValref && d.length(c.raw) > maxRelicValue {
 		d.counts.Skipped++
 		return nil

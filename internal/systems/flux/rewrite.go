@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"fettle/internal/format/treeobj"
+	"fettle/internal/store"
 )
 
 // editKey names an entry by the directory object that holds it, not by its path: a directory that is used under several
@@ -174,6 +175,9 @@ func (w *rewriter) rewrite(ctx context.Context, root treeobj.Ref) (treeobj.Ref, 
 	if done, ok := w.memo[root]; ok {
 		return done, nil
 	}
+	part := store.Begin(ctx, "rewrite", "writing directories anew", w.edited(), 0)
+	defer part.End()
+	part.Did(int64(len(w.memo)), 0)
 	if err := enter(root); err != nil {
 		return root, err
 	}
@@ -184,6 +188,7 @@ func (w *rewriter) rewrite(ctx context.Context, root treeobj.Ref) (treeobj.Ref, 
 		f := stack[len(stack)-1]
 		if len(f.children) == 0 {
 			w.memo[f.ref] = w.store(f.dir.Marshal())
+			part.Did(1, 0)
 			stack = stack[:len(stack)-1]
 			continue
 		}
@@ -276,6 +281,14 @@ func (w *rewriter) seal(ctx context.Context, root treeobj.Ref) error {
 	}
 	_, err := w.taint.compute(ctx, n)
 	return err
+}
+
+// edited counts the directories with edits at or below them, which are those to be written anew.
+func (w *rewriter) edited() int64 {
+	if w.taint == nil {
+		return 0
+	}
+	return int64(w.taint.bad.count())
 }
 
 // needs tells whether a subdirectory has edits at or below it.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"fettle/internal/format/fluxdump"
+	"fettle/internal/store"
 	"fettle/internal/systems/flux"
 )
 
@@ -104,12 +105,35 @@ func (s *session) read(d *dump) error {
 		return nil
 	}
 	defer f.Close()
-	d.report = fluxdump.Verify(f, 0)
+	d.report = s.verify(f)
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return fmt.Errorf("read %s: %w", d.path, err)
 	}
 	d.readState(f)
 	return nil
+}
+
+// verify reads a dump to its end.
+func (s *session) verify(f *os.File) *fluxdump.Report {
+	var size int64
+	if fi, err := f.Stat(); err == nil {
+		size = fi.Size()
+	}
+	part := store.Begin(s.ctx, "verify", "verifying "+filepath.Base(f.Name()), 0, size)
+	defer part.End()
+	return fluxdump.Verify(countedReader{f, part}, 0)
+}
+
+// countedReader counts the bytes that are read.
+type countedReader struct {
+	io.Reader
+	part *store.Part
+}
+
+func (r countedReader) Read(b []byte) (int, error) {
+	n, err := r.Reader.Read(b)
+	r.part.Did(0, int64(n))
+	return n, err
 }
 
 // maxStateValue bounds the values that are read into memory, in bytes.
