@@ -77,9 +77,21 @@ func match(pattern, id string) bool {
 	return err == nil && ok
 }
 
-// Decide returns the action for f. A rule that names an action which the finding does not offer falls through to the
-// next, so that "flux/*=restore" restores where there is something to restore and takes the suggestion elsewhere.
-func (p Policy) Decide(f *Finding) Action {
+// Choice is what a policy says about one finding.
+type Choice struct {
+	Action Action
+	// Suggested tells that no rule decided: the action is the finding's own suggestion, or Ignore or "" if it has none.
+	Suggested bool
+	// Passed is the action of the most specific rule about the finding when the finding does not offer it, otherwise "".
+	Passed Action
+}
+
+// Decide returns the action for f; see Choose.
+func (p Policy) Decide(f *Finding) Action { return p.Choose(f).Action }
+
+// Choose decides about f. A rule that names an action which the finding does not offer falls through to the next, so that
+// "flux/*=restore" restores where there is something to restore and takes the suggestion elsewhere; Choice.Passed says so.
+func (p Policy) Choose(f *Finding) Choice {
 	offered := func(a Action) bool {
 		if a == Ignore || a == Interact {
 			return true
@@ -108,16 +120,20 @@ func (p Policy) Decide(f *Finding) Action {
 	for _, pat := range pats {
 		try = append(try, p.ByClass[pat])
 	}
+	var passed Action
 	for _, a := range append(try, p.Fallback) {
 		if a == Default {
 			break
 		}
 		if a != "" && offered(a) {
-			return a
+			return Choice{Action: a, Passed: passed}
+		}
+		if passed == "" {
+			passed = a
 		}
 	}
 	if f.Severity == Info && f.Suggested == "" {
-		return Ignore
+		return Choice{Action: Ignore, Suggested: true, Passed: passed}
 	}
-	return f.Suggested
+	return Choice{Action: f.Suggested, Suggested: true, Passed: passed}
 }
