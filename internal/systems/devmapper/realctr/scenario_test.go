@@ -1,0 +1,52 @@
+package realctr
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestMain(m *testing.M) {
+	Main()
+	os.Exit(m.Run())
+}
+
+// TestScenarios plays every scenario and holds what containerd says afterwards against what it said in the same state on a real kernel.
+func TestScenarios(t *testing.T) {
+	for _, s := range Scenarios() {
+		t.Run(s.Name, func(t *testing.T) {
+			t.Parallel()
+			ctx := context.Background()
+			dir := t.TempDir()
+			m, err := s.Run(ctx, filepath.Join(dir, "files"), filepath.Join(dir, "work"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := m.Run(ctx, s.Restart...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s.StartFails != "" {
+				if !strings.Contains(r.Start, s.StartFails) {
+					t.Errorf("the start says %q, should be %q", r.Start, s.StartFails)
+				}
+				if r, err = m.Run(ctx, s.Restart...); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if r.Start != "" {
+				t.Fatalf("start: %s", r.Start)
+			}
+			for i, o := range r.Ops {
+				if want := s.Answers[i]; want == "" && o.Error != "" || !strings.Contains(o.Error, want) {
+					t.Errorf("%s: %q, should be %q", o.Op, o.Error, want)
+				}
+			}
+			if t.Failed() {
+				t.Log(strings.Join(r.Log, "\n"))
+			}
+		})
+	}
+}
