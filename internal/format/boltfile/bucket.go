@@ -130,7 +130,7 @@ var nodePool = sync.Pool{New: func() any { return new(node) }}
 // release gives n back to the pool. Very large buffers are left to the garbage collector.
 func release(n *node) {
 	n.src, n.buf = nil, nil
-	if cap(n.own) > loadWhole || cap(n.key)+cap(n.val) > loadWhole {
+	if cap(n.own) > loadWhole || cap(n.key)+cap(n.last)+cap(n.val) > loadWhole {
 		*n = node{}
 	}
 	nodePool.Put(n)

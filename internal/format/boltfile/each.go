@@ -58,10 +58,7 @@ func (it *iteration) visit(id uint64, depth int) error {
 		fl = it.claim(id)
 	}
 	if fl == nil {
-		fl = f.extend(n)
-	}
-	for over := int64(f.pageSize); fl == nil && over < n.extent; over += int64(f.pageSize) {
-		fl = it.claim(id + uint64(over/int64(f.pageSize)))
+		fl = f.extend(n, it.claim)
 	}
 	if fl != nil {
 		it.report(fl)

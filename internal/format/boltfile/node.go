@@ -38,7 +38,7 @@ type node struct {
 	own    []byte // what buf is a part of, unless inline
 	first  int64  // where the first key must not begin before: the end of the elements
 
-	key, val []byte // for keys and values past buf
+	key, last, val []byte // for keys and values past buf
 }
 
 // element is a decoded leaf or branch element.
@@ -101,7 +101,7 @@ func (n *node) gap(i int, end int64) string {
 
 // miscount says that the first key does not follow the elements at once, so that there must be more or fewer of them.
 func (n *node) miscount() string {
-	if n.head.count == 0 {
+	if n.head.count == 0 || len(n.buf) < pageHeader+elementSize {
 		return ""
 	}
 	if e := n.element(0); e.start != n.first {
@@ -120,8 +120,12 @@ func (n *node) bytes(at, size int64, scratch *[]byte) ([]byte, error) {
 	return *scratch, n.src.readAt(*scratch, n.off+at)
 }
 
-// keyOf and valueOf give the bytes of an element without fault, valid until the next call or load.
-func (n *node) keyOf(e *element) ([]byte, error) { return n.bytes(e.start, e.ksize, &n.key) }
+// keyOf and valueOf give the bytes of an element without fault, valid until the next load. Unless the node is loaded whole
+// only the last two keys and the last value are valid.
+func (n *node) keyOf(e *element) ([]byte, error) {
+	n.key, n.last = n.last, n.key
+	return n.bytes(e.start, e.ksize, &n.key)
+}
 
 func (n *node) valueOf(e *element) ([]byte, error) {
 	return n.bytes(e.start+e.ksize, e.vsize, &n.val)
@@ -178,11 +182,12 @@ func (f *File) readHeader(src source, id uint64, n *node) *fault {
 }
 
 // extend reads the overflow pages as far as the elements need them, after readHeader. The overflow count is believed only
-// as far as elements fill it: more is reported by check, not read.
-func (f *File) extend(n *node) *fault {
+// as far as elements fill it: more is reported by Check, not read. claim, if not nil, is called for each overflow page
+// before it is read, and can refuse it.
+func (f *File) extend(n *node, claim func(page uint64) *fault) *fault {
 	n.first = pageHeader + elementSize*int64(n.head.count)
-	if n.head.overflow > 0 {
-		if fl := f.extendOverflow(n); fl != nil {
+	if n.head.overflow > 0 && n.head.count > 0 && n.miscount() == "" {
+		if fl := f.extendOverflow(n, claim); fl != nil {
 			return fl
 		}
 	}
@@ -192,11 +197,23 @@ func (f *File) extend(n *node) *fault {
 	return nil
 }
 
-func (f *File) extendOverflow(n *node) *fault {
+func (f *File) extendOverflow(n *node, claim func(page uint64) *fault) *fault {
 	ps := int64(f.pageSize)
 	claimed := min((int64(n.head.overflow)+1)*ps, int64(f.limit)*ps-n.off, f.size-n.off)
 	if n.first > claimed {
 		return nil // extend refuses it
+	}
+	next := int64(1) // overflow page to claim
+	take := func(size int64) *fault {
+		for ; claim != nil && next*ps < size; next++ {
+			if fl := claim(n.page + uint64(next)); fl != nil {
+				return fl
+			}
+		}
+		return nil
+	}
+	if fl := take(n.first); fl != nil {
+		return fl
 	}
 	if fl := f.fill(n, n.first); fl != nil {
 		return fl
@@ -208,6 +225,9 @@ func (f *File) extendOverflow(n *node) *fault {
 		}
 	}
 	n.extent = min(claimed, (need+ps-1)/ps*ps)
+	if fl := take(n.extent); fl != nil {
+		return fl
+	}
 	if n.extent <= loadWhole {
 		return f.fill(n, n.extent)
 	}
@@ -236,7 +256,7 @@ func (f *File) load(src source, id uint64, n *node) *fault {
 	if fl := f.readHeader(src, id, n); fl != nil {
 		return fl
 	}
-	return f.extend(n)
+	return f.extend(n, nil)
 }
 
 // loadInline takes the page inside an inline bucket, which data holds. at names the place for messages.
