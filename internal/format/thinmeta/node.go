@@ -111,3 +111,6 @@ const (
 	timeBits = 24
 	timeMask = 1<<timeBits - 1
 )
+
+// nodeNumber gives the block number that a good node says it has, which is the block it was read from.
+func nodeNumber(nd *node) uint64 { return binary.LittleEndian.Uint64(nd.b[8:]) }

@@ -56,6 +56,7 @@ func (f *File) judgeSuper(b []byte) []Problem {
 			text += ": the block is all zero"
 		}
 		l.add(Problem{Kind: SuperblockChecksum, Device: NoDevice, Want: uint64(sum), Have: uint64(s.Checksum), Text: text})
+		l.consequence = true
 	}
 	if s.Magic != Magic {
 		bad(Magic, s.Magic, "block 0 is not the superblock of a thin pool: magic is %d, not %d", s.Magic, Magic)

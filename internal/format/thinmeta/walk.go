@@ -14,10 +14,12 @@ type keyRange struct{ lo, hi uint64 }
 var allKeys = keyRange{0, ^uint64(0)}
 
 // treeWalk goes through one btree in the order of its keys, one node at a time. A child only counts for the keys its parent gives
-// it, which is what a search of the kernel would find; so no key comes twice and the walk ends, whatever the blocks refer to.
+// it, which is what a search of the kernel would find; so no key comes twice. A tree refers to each of its blocks once, so a walk
+// that has entered more nodes than there are blocks is in a damaged one and enters no more.
 type treeWalk struct {
 	f         *File
 	valueSize int
+	visits    uint64   // nodes entered
 	path      []uint64 // blocks from the root to here
 	bufs      [][]byte // one for each level
 	// leaf is called for each leaf with the entries from..to that count.
@@ -60,6 +62,9 @@ func (w *treeWalk) walk(block uint64, r keyRange) error {
 }
 
 func (w *treeWalk) mayEnter(block uint64) error {
+	if w.visits++; w.visits > w.f.blocks+1 {
+		return damagedBlock(NodeInvalid, block, "btree refers to blocks again and again")
+	}
 	if len(w.path) >= maxHeight {
 		return damagedBlock(NodeInvalid, block, fmt.Sprintf("btree has more than %d levels", maxHeight))
 	}
