@@ -4,8 +4,11 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+
+	"go.etcd.io/bbolt"
 )
 
 func TestMain(m *testing.M) {
@@ -49,4 +52,19 @@ func TestScenarios(t *testing.T) {
 			}
 		})
 	}
+}
+
+// forget drops a device's record and frees its id.
+func (m *Machine) forget(name string, id uint32) error {
+	db, err := bbolt.Open(m.DB("pool"), 0o600, nil)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	return db.Update(func(tx *bbolt.Tx) error {
+		if err := tx.Bucket([]byte("devices")).Delete([]byte(m.Pool + "-" + name)); err != nil {
+			return err
+		}
+		return tx.Bucket([]byte("device_ids")).Put([]byte(strconv.Itoa(int(id))), []byte{0})
+	})
 }

@@ -1,0 +1,86 @@
+package realctr
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"fettle/internal/systems/devmapper/fakedm"
+)
+
+// TestWorks asks for a verdict on every scenario as the crash left it, without any repair.
+func TestWorks(t *testing.T) {
+	for _, s := range Scenarios() {
+		first, _, _ := strings.Cut(s.Name, "-")
+		want := map[string]string{
+			"c04": "is already there", "c05": "is already there", "c14": "file exists", "c17": "no data available", "c08": "garbage collection",
+		}[first]
+		t.Run(s.Name, func(t *testing.T) {
+			t.Parallel()
+			ctx, dir := context.Background(), t.TempDir()
+			if _, err := s.Run(ctx, filepath.Join(dir, "files"), filepath.Join(dir, "work")); err != nil {
+				t.Fatal(err)
+			}
+			h, err := Try(ctx, filepath.Join(dir, "files"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := h.Err(); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+				t.Errorf("containerd says %v, should be %q", err, want)
+			}
+			if len(h.Dead) > 0 {
+				t.Errorf("dead: %q", h.Dead)
+			}
+		})
+	}
+}
+
+// TestWorksSeesDead takes the device away from a container and says so in the record, so that the node works and the container does not.
+func TestWorksSeesDead(t *testing.T) {
+	s, _ := ByName("c17")
+	ctx, dir := context.Background(), t.TempDir()
+	m, err := s.Run(ctx, filepath.Join(dir, "files"), filepath.Join(dir, "work"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := m.Run(ctx); err != nil || r.Start == "" { // marks the device as faulty
+		t.Fatalf("%+v (%v)", r, err)
+	}
+	if err := m.SaveThin(); err != nil {
+		t.Fatal(err)
+	}
+	h, err := Try(ctx, m.Dir)
+	if err := errors.Join(err, h.Err()); err != nil {
+		t.Fatal(err)
+	}
+	if len(h.Dead) != 1 || !strings.HasPrefix(h.Dead[0], "c2: ") {
+		t.Errorf("dead: %q", h.Dead)
+	}
+}
+
+// TestWorksByHand repairs the blocked node as an operator would who could edit the database.
+func TestWorksByHand(t *testing.T) {
+	s, _ := ByName("c04")
+	ctx, dir := context.Background(), t.TempDir()
+	m, err := s.Run(ctx, filepath.Join(dir, "files"), filepath.Join(dir, "work"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.DMSetup("message", m.Pool, "0", "delete 6"); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.forget("snap-6", 6); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.SaveThin(); err != nil {
+		t.Fatal(err)
+	}
+	if err := Works(ctx, m.Dir); err != nil {
+		t.Error(err)
+	}
+	if st, err := fakedm.Load(m.State()); err != nil || len(st.Nodes) != 0 {
+		t.Errorf("Works has touched the machine: %v (%v)", st.Nodes, err)
+	}
+}
