@@ -76,7 +76,7 @@ func (it *iteration) claim(id uint64) *fault {
 		return it.b.f.faultf(DoubleUse, id, "is met a second time in the same bucket")
 	}
 	if !it.b.owners.take(id, it.b.id) {
-		return it.b.f.faultf(DoubleUse, id, "belongs to another bucket too")
+		return it.b.f.faultf(DoubleUse, id, "belongs to another bucket too, or too many were visited")
 	}
 	return nil
 }

@@ -1,6 +1,9 @@
 package boltfile
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // setChunk is the number of pages in one chunk of a pageSet (4 KiB of bits).
 const setChunk = 1 << 15
@@ -70,11 +73,16 @@ const ownerChunk = 512
 type owners struct {
 	mu     sync.Mutex
 	chunks []*[ownerChunk]uint64
+	budget *atomic.Int64 // pages that may still be taken; nil for no limit
 }
 
-// take gives page to the bucket with the identity id, unless another one has it. Page numbers must lie inside the file.
+// take gives page to the bucket with the identity id, unless another one has it or the budget is
+// used up. Page numbers must lie inside the file.
 func (o *owners) take(page, id uint64) bool {
 	id |= 1 // 0 means nobody
+	if o.budget != nil && o.budget.Add(-1) < 0 {
+		return false
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	c := int(page / ownerChunk)
