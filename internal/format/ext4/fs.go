@@ -159,7 +159,7 @@ func backupPlaces() []int64 {
 func (fs *FS) bound() {
 	s := &fs.sb
 	report := Report(fs.note)
-	fs.groups = uint32(s.Groups())
+	fs.groups = uint32(min(s.Groups(), uint64(fs.size)/uint64(s.DescSize))) // each has a descriptor
 	fs.limit = s.Blocks
 	if have := uint64(fs.size) / uint64(s.BlockSize); have < s.Blocks {
 		fs.limit = have
@@ -193,7 +193,9 @@ func (fs *FS) readAt(buf []byte, off int64) error {
 }
 
 // BlockOK says whether a block number lies in the file system, in the input, and behind the superblock.
-func (fs *FS) BlockOK(block uint64) bool { return block > uint64(fs.sb.FirstDataBlock) && block < fs.limit }
+func (fs *FS) BlockOK(block uint64) bool {
+	return block > uint64(fs.sb.FirstDataBlock) && block < fs.limit
+}
 
 // rangeOK says the same of n blocks from block on.
 func (fs *FS) rangeOK(block, n uint64) bool {

@@ -181,7 +181,7 @@ func (w *sweeper) group(ctx context.Context, g uint32, done func(Position)) erro
 	if g == w.o.Start.Group {
 		start = w.o.Start.Index
 	}
-	table := (uint64(s.InodesPerGroup)*uint64(s.InodeSize) + uint64(s.BlockSize) - 1) / uint64(s.BlockSize)
+	table := s.tableBlocks()
 	if count > 0 && !fs.rangeOK(d.InodeTable, table) {
 		w.o.Report.group(KindGroupDesc, g, d.InodeTable, d.Offset+GDInodeTableLo, "the inode table at block %d lies outside the file system", d.InodeTable)
 		if fs.BlockOK(d.InodeTable) { // a truncated input: read what there is
