@@ -75,6 +75,29 @@ func (p *part) first() uint64 {
 	return p.entries[0].Virtual
 }
 
+// last is the highest key; the part is not empty.
+func (p *part) last() uint64 {
+	for !p.written() && p.height > 0 {
+		p = p.kids[len(p.kids)-1]
+	}
+	if p.written() {
+		return p.node.b.infoOf(p.node.block).last
+	}
+	return p.entries[len(p.entries)-1].Virtual
+}
+
+// mapped is how many virtual blocks the part maps.
+func (p *part) mapped() uint64 {
+	if p.written() {
+		return p.node.Mapped()
+	}
+	n := uint64(len(p.entries))
+	for _, kid := range p.kids {
+		n += kid.mapped()
+	}
+	return n
+}
+
 // open returns the content of a part as one that is not written.
 func (b *Builder) open(p *part) (*part, error) {
 	if !p.written() {
