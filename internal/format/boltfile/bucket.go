@@ -33,15 +33,18 @@ type Bucket struct {
 // iterates over it. Call it again for a traversal that is independent.
 func (f *File) Root() *Bucket {
 	if m, ok := f.Current(); ok {
-		return f.RootAt(m.Root, m.RootSequence)
+		return f.top(m.Root, m.RootSequence)
 	}
-	b := f.RootAt(0, 0)
+	b := f.top(0, 0)
 	b.bad = &f.problems[0]
 	return b
 }
 
-// RootAt gives the bucket whose top page is pgid, as if a meta page named it as the root. It need not be a good one.
-func (f *File) RootAt(pgid uint64, sequence uint64) *Bucket {
+// RootAt gives the bucket whose top page is pgid, as if a meta page named it as the root. It need not be a good one, and it
+// may lead to any page of the file, also past the high-water mark.
+func (f *File) RootAt(pgid uint64, sequence uint64) *Bucket { return f.loose.top(pgid, sequence) }
+
+func (f *File) top(pgid uint64, sequence uint64) *Bucket {
 	return &Bucket{f: f, root: pgid, seq: sequence, id: mix(pgid, 0, 0), owners: &owners{}}
 }
 

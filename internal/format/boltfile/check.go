@@ -129,8 +129,10 @@ func (c *checker) path(b int32) [][]byte {
 		name := []byte("?")
 		if fl := c.f.load(c.f.cache, ref.leaf, &n); fl == nil && int(ref.elem) < int(n.head.count) {
 			e := n.element(int(ref.elem))
-			if k, err := n.keyOf(&e); n.fault(int(ref.elem), &e) == "" && err == nil {
-				name = bytes.Clone(k)
+			if n.fault(int(ref.elem), &e) == "" {
+				if k, err := n.keyOf(&e); err == nil {
+					name = bytes.Clone(k)
+				}
 			}
 		}
 		path[ref.depth-1] = name
@@ -226,14 +228,24 @@ func (c *checker) children(fr *frame, depth int, hi []byte) {
 		fr.lo = append(fr.lo[:0], k...)
 		upper := hi
 		if i+1 < int(fr.head.count) {
-			next := fr.element(i + 1)
-			if k, err := fr.keyOf(&next); fr.fault(i+1, &next) == "" && err == nil {
-				fr.hi = append(fr.hi[:0], k...)
-				upper = fr.hi
-			}
+			upper = fr.upper(i+1, hi)
 		}
 		c.tree(e.child, depth+1, fr.lo, upper)
 	}
+}
+
+// upper gives the key of element i as the limit for the child before it, hi if it cannot be used.
+func (fr *frame) upper(i int, hi []byte) []byte {
+	e := fr.element(i)
+	if fr.fault(i, &e) != "" {
+		return hi
+	}
+	k, err := fr.keyOf(&e)
+	if err != nil {
+		return hi
+	}
+	fr.hi = append(fr.hi[:0], k...)
+	return fr.hi
 }
 
 // bucket takes note of the bucket that element i of leaf n defines, and checks it at once if it is inline.

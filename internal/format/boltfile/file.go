@@ -18,6 +18,7 @@ type File struct {
 	metas    [2]Meta
 	problems []Problem
 	cache    *cache
+	loose    *File // the same without the high-water mark, for pages that a guess or an old version leads to
 }
 
 // Open opens the database at path for reading only. It fails only if the file cannot be read (missing, no permission, not a
@@ -51,6 +52,9 @@ func New(r io.ReaderAt, size int64, name string) (*File, error) {
 	}
 	f.cache = newCache(r, f.size)
 	f.findProblems()
+	loose := *f
+	loose.limit = f.pages
+	f.loose, loose.loose = &loose, &loose
 	return f, nil
 }
 

@@ -1,9 +1,11 @@
 package boltfile
 
 import (
+	"bytes"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
@@ -57,10 +59,65 @@ func TestFixturesSound(t *testing.T) {
 	}
 }
 
-func kindsOf(ps []Problem) map[Kind]int {
-	kinds := map[Kind]int{}
-	for _, p := range ps {
-		kinds[p.Kind]++
+func TestFixturesDamaged(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		kinds    []Kind
+		keys     int  // in the tree
+		salvaged int  // distinct keys of records that only Salvage gives
+		damage   bool // Each must say so too
+	}{
+		{"d48-bbolt-leaf-page-corrupt/containerd-pool.db", []Kind{BadPage}, 12, 10, true},
+		{"d49-bbolt-truncated/containerd-pool.db", []Kind{Truncated, BadFreelist, BadPage}, 0, 10, true},
+		{"d50-bbolt-both-metas-bad/containerd-pool.db", []Kind{InvalidMetas}, 0, 10, true},
+		{"d52-bbolt-zero-length/metadata.db", []Kind{Empty}, 0, 0, true},
+		{"d53-metadb-page-corrupt/meta.db", []Kind{Order}, 136, 0, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := mustOpen(t, fixture(t, "damage/"+c.name))
+			r, err := f.Check(t.Context(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var kinds []Kind
+			for _, p := range r.Problems {
+				kinds = append(kinds, p.Kind)
+			}
+			if !slices.Equal(kinds, c.kinds) || r.Sound() || int(r.Keys) != c.keys {
+				t.Errorf("%v, %d keys, sound %v", r.Problems, r.Keys, r.Sound())
+			}
+			lines, err := flatten(t, f.Root())
+			if len(lines) != c.keys+1 || (err != nil) != c.damage {
+				t.Errorf("%d lines, %v", len(lines), err)
+			}
+			records := map[string]bool{}
+			if err := f.Salvage(t.Context(), func(e Element) error {
+				if bytes.HasPrefix(e.Key, []byte("containerd-pool-snap-")) && bytes.HasPrefix(e.Value, []byte("{")) {
+					records[string(e.Key)] = true
+				}
+				return nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+			if len(records) != c.salvaged {
+				t.Errorf("%d records from Salvage, want %d", len(records), c.salvaged)
+			}
+		})
 	}
-	return kinds
+}
+
+// The databases of a crashed machine are sound as far as bolt is concerned.
+func TestFixturesReal(t *testing.T) {
+	for _, name := range []string{"real/base/", "real/c02-crash-after-create_snap/", "real/c04-crash-in-mkfs/after-restart/"} {
+		for _, db := range []string{"meta.db", "metadata.db", "vg0-mythinpool.db"} {
+			path := fixture(t, name+db)
+			f := mustOpen(t, path)
+			lines, err := flatten(t, f.Root())
+			if err != nil {
+				t.Error(err)
+			}
+			compareLines(t, lines, flattenBolt(t, path))
+			mustCheckClean(t, f, lines)
+		}
+	}
 }

@@ -157,7 +157,7 @@ func (f *File) readHeader(src source, id uint64, n *node) *fault {
 		what := "it is past the end of the file"
 		if m, ok := f.Current(); id < 2 {
 			what = "pages 0 and 1 are meta pages"
-		} else if ok && id >= m.HighWater {
+		} else if ok && m.HighWater <= f.pages {
 			what = fmt.Sprintf("the database has only %d pages", m.HighWater)
 		}
 		return f.faultf(BadPage, id, "cannot be a branch or leaf: %s", what)

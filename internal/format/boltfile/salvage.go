@@ -226,11 +226,11 @@ func (s *salvage) bucket(n *node, el *Element) {
 		el.Sub = sub
 		return
 	}
-	if sub.root >= s.f.limit || s.reached(sub.root) || s.given.has(sub.root) {
+	if sub.root >= s.f.pages || s.reached(sub.root) || s.given.has(sub.root) {
 		return
 	}
 	var sn node
-	if s.f.readHeader(s.f.cache, sub.root, &sn) == nil {
+	if s.f.loose.readHeader(s.f.cache, sub.root, &sn) == nil {
 		s.given.add(sub.root)
 		el.Sub = sub
 	}
