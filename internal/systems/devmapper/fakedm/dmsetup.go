@@ -181,11 +181,11 @@ func (d *control) obey(p *Pool, word string, args int, n [2]uint64) error {
 	}
 	switch word {
 	case "create_thin":
-		return p.createThin(uint32(n[0]))
+		return p.CreateThin(uint32(n[0]))
 	case "create_snap":
-		return p.createSnap(uint32(n[0]), uint32(n[1]))
+		return p.CreateSnap(uint32(n[0]), uint32(n[1]))
 	case "delete":
-		return p.delete(uint32(n[0]), d.active(p, uint32(n[0])))
+		return p.Delete(uint32(n[0]), d.active(p, uint32(n[0])))
 	case "set_transaction_id":
 		if p.TransactionID != n[0] {
 			return unix.EINVAL
@@ -198,6 +198,7 @@ func (d *control) obey(p *Pool, word string, args int, n [2]uint64) error {
 			return unix.EINVAL
 		}
 		p.HeldRoot = 0
+		return p.flush()
 	}
 	return nil
 }

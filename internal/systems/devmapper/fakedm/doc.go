@@ -7,5 +7,5 @@
 // dm-thin-metadata.c; texts of errors are those of libdm 1.02.185, because containerd parses them.
 //
 // It holds no data, only mappings, and reads and writes the whole state at every call: it is meant for pools of some
-// hundred devices. It must not touch the real device-mapper, and nothing but tests may import it.
+// hundred devices. It must not touch the real device-mapper, and nothing but tests and the lab may import it.
 package fakedm

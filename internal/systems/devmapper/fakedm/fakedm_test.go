@@ -1,6 +1,7 @@
 package fakedm
 
 import (
+	"context"
 	"errors"
 	"os"
 	"os/exec"
@@ -144,11 +145,11 @@ func TestSharing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	must(p.createThin(1))
+	must(p.CreateThin(1))
 	must(p.Write(1, 0, 4))
-	must(p.createSnap(2, 1))
+	must(p.CreateSnap(2, 1))
 	must(p.Write(2, 1, 2))
-	must(p.createSnap(3, 2))
+	must(p.CreateSnap(3, 2))
 	must(p.Write(2, 0, 2))
 	want := []*Thin{
 		{ID: 1, Snapped: 1, Runs: []thinmeta.Run{{Virtual: 0, Data: 0, Length: 4}}},
@@ -167,6 +168,14 @@ func TestSharing(t *testing.T) {
 	}
 	path := filepath.Join(t.TempDir(), "thin.meta")
 	must(WriteThinMeta(p, path))
+	f, err := thinmeta.Open(path)
+	must(err)
+	defer f.Close()
+	rep, err := f.Check(context.Background(), thinmeta.CheckOptions{})
+	must(err)
+	if len(rep.Problems) != 1 || rep.Problems[0].Kind != thinmeta.OutOfDataSpace {
+		t.Errorf("problems: %+v", rep.Problems)
+	}
 	got, err := LoadThinMeta(path, "p")
 	must(err)
 	if !reflect.DeepEqual(got.Thins, want) || got.Time != 2 || got.DataBlocks != 8 || got.BlockSectors != 128 {
@@ -251,9 +260,16 @@ func TestMetadataSnapshot(t *testing.T) {
 	if out := run(t, "dmsetup", "table", pool); strings.Fields(out)[3] != meta {
 		t.Errorf("table: %q", out)
 	}
-	p, err := LoadThinMeta(meta, pool)
-	if err != nil || p.Thin(5) == nil {
-		t.Errorf("the metadata device holds %+v (%v)", p, err)
+	f, err := thinmeta.Open(meta)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := f.UseHeldRoot(); err != nil {
+		t.Fatal(err)
+	}
+	if d, err := f.Devices(); err != nil || len(d) != 1 || d[0].ID != 5 {
+		t.Errorf("the metadata snapshot has %+v (%v)", d, err)
 	}
 	run(t, "dmsetup", "message", pool, "0", "release_metadata_snap")
 	run(t, "dmsetup", "remove", pool)

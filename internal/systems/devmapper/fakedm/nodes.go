@@ -134,13 +134,8 @@ func (d *control) remove(name string, opts map[string]string) error {
 		if slices.ContainsFunc(d.Nodes, func(n *Node) bool { return n.Pool == p.Name }) {
 			return d.ioctl("remove", name, unix.EBUSY)
 		}
-		if _, err := os.Stat(p.Metadata); err == nil {
-			if err := WriteThinMeta(p, p.Metadata); err != nil {
-				return err
-			}
-		}
 		p.Active = false
-		return nil
+		return p.flush()
 	}
 	n := d.Node(name)
 	if n == nil {
@@ -169,13 +164,18 @@ func (s *State) Close(name string) error {
 	return nil
 }
 
-// reserve makes a metadata snapshot. When the metadata device is a file, the pool's metadata is written to it.
+// reserve makes a metadata snapshot, in the last block of the metadata device.
 func (p *Pool) reserve() error {
 	if p.HeldRoot != 0 {
 		return unix.EBUSY
 	}
 	p.HeldRoot = p.MetaBlocks - 1
-	if _, err := os.Stat(p.Metadata); err != nil {
+	return p.flush()
+}
+
+// flush writes the pool's metadata to its metadata device, if that is a file.
+func (p *Pool) flush() error {
+	if st, err := os.Stat(p.Metadata); err != nil || !st.Mode().IsRegular() {
 		return nil
 	}
 	return WriteThinMeta(p, p.Metadata)

@@ -9,8 +9,8 @@ import (
 	"fettle/internal/format/thinmeta"
 )
 
-// createThin is the message create_thin.
-func (p *Pool) createThin(id uint32) error {
+// CreateThin is the message create_thin.
+func (p *Pool) CreateThin(id uint32) error {
 	i, ok := p.at(id)
 	if ok {
 		return unix.EEXIST
@@ -20,9 +20,9 @@ func (p *Pool) createThin(id uint32) error {
 	return nil
 }
 
-// createSnap is the message create_snap. The new device shares all mappings with its origin; the pool's time goes on by one
+// CreateSnap is the message create_snap. The new device shares all mappings with its origin; the pool's time goes on by one
 // and both devices get the new time, which makes every mapping up to now a shared one for the kernel.
-func (p *Pool) createSnap(id, origin uint32) error {
+func (p *Pool) CreateSnap(id, origin uint32) error {
 	i, ok := p.at(id)
 	if ok {
 		return unix.EEXIST
@@ -38,8 +38,8 @@ func (p *Pool) createSnap(id, origin uint32) error {
 	return nil
 }
 
-// delete is the message delete. active tells that a node of the device exists.
-func (p *Pool) delete(id uint32, active bool) error {
+// Delete is the message delete. active tells that a node of the device exists.
+func (p *Pool) Delete(id uint32, active bool) error {
 	i, ok := p.at(id)
 	if !ok {
 		return unix.ENODATA

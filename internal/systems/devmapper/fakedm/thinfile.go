@@ -1,97 +1,112 @@
 package fakedm
 
 import (
-	"bytes"
-	"encoding/xml"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
-	"os/exec"
+	"slices"
 
+	"golang.org/x/sys/unix"
+
+	"fettle/internal/format/thinbuild"
 	"fettle/internal/format/thinmeta"
 )
 
-type xmlSuper struct {
-	XMLName    xml.Name    `xml:"superblock"`
-	UUID       string      `xml:"uuid,attr"`
-	Time       uint32      `xml:"time,attr"`
-	Trans      uint64      `xml:"transaction,attr"`
-	Version    int         `xml:"version,attr"`
-	BlockSize  uint32      `xml:"data_block_size,attr"`
-	DataBlocks uint64      `xml:"nr_data_blocks,attr"`
-	Devices    []xmlDevice `xml:"device"`
-}
-
-type xmlDevice struct {
-	ID      uint32   `xml:"dev_id,attr"`
-	Mapped  uint64   `xml:"mapped_blocks,attr"`
-	Trans   uint64   `xml:"transaction,attr"`
-	Created uint32   `xml:"creation_time,attr"`
-	Snapped uint32   `xml:"snap_time,attr"`
-	Maps    []xmlMap `xml:",any"`
-}
-
-type xmlMap struct {
-	XMLName xml.Name
-	Origin  uint64 `xml:"origin_begin,attr"`
-	Data    uint64 `xml:"data_begin,attr"`
-	Length  uint64 `xml:"length,attr"`
-	OriginB uint64 `xml:"origin_block,attr"`
-	DataB   uint64 `xml:"data_block,attr"`
-	Time    uint32 `xml:"time,attr"`
-}
-
-// WriteThinMeta writes the pool's metadata to path as the kernel would have it on its metadata device.
-func WriteThinMeta(p *Pool, path string) error {
-	s := xmlSuper{Time: p.Time, Trans: p.TransactionID, Version: 2, BlockSize: p.BlockSectors, DataBlocks: p.DataBlocks}
-	var b bytes.Buffer
-	fmt.Fprintf(&b, `<superblock uuid="" time="%d" transaction="%d" version="2" data_block_size="%d" nr_data_blocks="%d">`+"\n", s.Time, s.Trans, s.BlockSize, s.DataBlocks)
+// WriteThinMeta writes the pool's metadata to path, as large as its metadata device. Mapping trees that snapshots have in common
+// are shared. What the file held before is lost.
+func WriteThinMeta(p *Pool, path string) (err error) {
+	f, err := os.Create(path)
+	if err != nil {
+		return fmt.Errorf("write thin metadata: %w", err)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if err := f.Truncate(int64(p.MetaBlocks * thinmeta.BlockSize)); err != nil {
+		return fmt.Errorf("write thin metadata: %w", err)
+	}
+	o := thinbuild.Options{MetadataBlocks: p.MetaBlocks, DataBlocks: p.DataBlocks, DataBlockSize: p.BlockSectors, Time: p.Time,
+		TransactionID: p.TransactionID, ShareEqual: true}
+	if p.NeedsCheck {
+		o.Flags = thinmeta.FlagNeedsCheck
+	}
+	b, err := thinbuild.New(f, o)
+	if err != nil {
+		return err
+	}
 	for _, t := range p.Thins {
-		fmt.Fprintf(&b, ` <device dev_id="%d" mapped_blocks="%d" transaction="%d" creation_time="%d" snap_time="%d">`+"\n", t.ID, t.Mapped(), t.TransactionID, t.Created, t.Snapped)
-		for _, r := range t.Runs {
-			fmt.Fprintf(&b, `  <range_mapping origin_begin="%d" data_begin="%d" length="%d" time="%d"/>`+"\n", r.Virtual, r.Data, r.Length, r.Time)
+		root, err := b.Tree(slices.Values(t.Runs))
+		if err != nil {
+			return fmt.Errorf("write thin device %d: %w", t.ID, err)
 		}
-		fmt.Fprintln(&b, " </device>")
+		d := thinmeta.Details{MappedBlocks: t.Mapped(), TransactionID: t.TransactionID, CreationTime: t.Created, SnapshotTime: t.Snapped}
+		if err := b.Device(t.ID, d, root); err != nil {
+			return fmt.Errorf("write thin device %d: %w", t.ID, err)
+		}
 	}
-	fmt.Fprintln(&b, "</superblock>")
-	if err := os.WriteFile(path+".xml", b.Bytes(), 0o600); err != nil {
+	if _, err := b.Finish(); err != nil {
 		return err
 	}
-	defer os.Remove(path + ".xml")
-	if err := os.WriteFile(path, nil, 0o600); err != nil {
-		return err
-	}
-	if err := os.Truncate(path, int64(p.MetaBlocks*thinmeta.BlockSize)); err != nil {
-		return err
-	}
-	if out, err := exec.Command("thin_restore", "-q", "-i", path+".xml", "-o", path).CombinedOutput(); err != nil {
-		return fmt.Errorf("thin_restore: %w: %s", err, out)
+	if p.HeldRoot != 0 {
+		return hold(f, p.HeldRoot)
 	}
 	return nil
 }
 
-// LoadThinMeta makes a pool, not active, from the metadata in a file.
-func LoadThinMeta(path, name string) (*Pool, error) {
-	info, err := os.Stat(path)
+// hold makes block a metadata snapshot: a copy of the superblock without space maps, which the superblock points to. Counts of
+// the trees' roots are left as they are; who reads a metadata snapshot cannot see them.
+func hold(f *os.File, block uint64) error {
+	var b [thinmeta.BlockSize]byte
+	if _, err := f.ReadAt(b[:], 0); err != nil {
+		return fmt.Errorf("hold the metadata: %w", err)
+	}
+	held := b
+	clear(held[64:320])
+	if err := putSuper(f, held[:], block); err != nil {
+		return err
+	}
+	binary.LittleEndian.PutUint64(b[56:], block)
+	return putSuper(f, b[:], 0)
+}
+
+// putSuper writes a superblock with its own place and checksum.
+func putSuper(f *os.File, b []byte, block uint64) error {
+	binary.LittleEndian.PutUint64(b[8:], block)
+	binary.LittleEndian.PutUint32(b, thinmeta.Checksum(thinmeta.KindSuperblock, b))
+	if _, err := f.WriteAt(b, int64(block*thinmeta.BlockSize)); err != nil {
+		return fmt.Errorf("hold the metadata: %w", err)
+	}
+	return nil
+}
+
+// LoadThinMeta makes a pool, which is not active, from the metadata in a file. Metadata that the kernel would not work with is an error.
+func LoadThinMeta(path, name string) (p *Pool, err error) {
+	f, err := thinmeta.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	out, err := exec.Command("thin_dump", path).Output()
-	if err != nil {
-		return nil, fmt.Errorf("thin_dump: %w", err)
+	defer func() { err = errors.Join(err, f.Close()) }()
+	s, bad := f.Super()
+	for _, b := range bad {
+		if b.Kind == thinmeta.SuperblockChecksum || b.Kind == thinmeta.SuperblockInvalid {
+			return nil, fmt.Errorf("load thin metadata: %s: %w", b.Text, unix.EILSEQ)
+		}
 	}
-	var s xmlSuper
-	if err := xml.Unmarshal(out, &s); err != nil {
-		return nil, err
-	}
-	p := NewPool(name, 0, uint64(info.Size()))
+	p = NewPool(name, 0, uint64(f.Size()))
 	p.Active, p.Metadata = false, path
-	p.Time, p.TransactionID, p.BlockSectors, p.DataBlocks = s.Time, s.Trans, s.BlockSize, s.DataBlocks
-	for _, d := range s.Devices {
-		t := &Thin{ID: d.ID, TransactionID: d.Trans, Created: d.Created, Snapped: d.Snapped}
-		for _, m := range d.Maps {
-			r := thinmeta.Run{Virtual: m.Origin, Data: m.Data, Length: m.Length, Time: m.Time}
-			if m.XMLName.Local == "single_mapping" {
-				r = thinmeta.Run{Virtual: m.OriginB, Data: m.DataB, Length: 1, Time: m.Time}
+	p.Time, p.TransactionID, p.BlockSectors, p.DataBlocks = s.Time, s.TransactionID, s.DataBlockSize, s.Data.Blocks
+	p.NeedsCheck, p.HeldRoot = s.Flags&thinmeta.FlagNeedsCheck != 0, s.HeldRoot
+	devices, err := f.Devices()
+	if err != nil {
+		return nil, fmt.Errorf("load thin metadata: %w", err)
+	}
+	for _, d := range devices {
+		if !d.HasDetails || !d.HasMapping {
+			continue // neither can be activated nor deleted
+		}
+		t := &Thin{ID: d.ID, TransactionID: d.Details.TransactionID, Created: d.Details.CreationTime, Snapped: d.Details.SnapshotTime}
+		for r, err := range f.Runs(d.ID) {
+			if err != nil {
+				return nil, fmt.Errorf("load thin device %d: %w", d.ID, err)
 			}
 			t.Runs = append(t.Runs, r)
 		}
