@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 )
 
 // Dir is a directory object for editing: names and the JSON text of the tree
@@ -80,12 +81,13 @@ func (d *Dir) Delete(name string) bool {
 
 // Set adds or replaces an entry. raw must be a tree object that Flux decodes;
 // it is stored in canonical form. The name must be UTF-8 without NUL. A name
-// that is empty or holds a dot is refused: no KVS key could reach the entry.
+// that is empty or holds a dot is refused unless it is there already: no KVS
+// key could reach the entry.
 func (d *Dir) Set(name string, raw []byte) error {
 	if err := checkText("entry name", name); err != nil {
 		return err
 	}
-	if name == "" || bytes.IndexByte([]byte(name), '.') >= 0 {
+	if _, there := d.m[name]; !there && (name == "" || strings.IndexByte(name, '.') >= 0) {
 		return fmt.Errorf("entry name %q is empty or holds a dot", name)
 	}
 	var s Scanner

@@ -67,6 +67,9 @@ func FuzzParsePath(f *testing.F) {
 		if back, err := ParsePath(FormatPath(p)); err != nil || !reflect.DeepEqual(back, p) {
 			t.Fatalf("%q -> %q -> %q, %v", in, p, back, err)
 		}
+		if back := NamesOf(FormatKey(p)); !reflect.DeepEqual(back, p) {
+			t.Fatalf("%q -> %q -> %s -> %q", in, p, FormatKey(p), back)
+		}
 	})
 }
 

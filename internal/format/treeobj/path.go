@@ -2,9 +2,11 @@ package treeobj
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // SplitKey cuts a KVS key at its dots, like Flux does. Leading, trailing and
@@ -15,7 +17,7 @@ func SplitKey(key string) []string {
 
 // JoinKey is the KVS key of a path. Names with a dot (possible only in a
 // damaged or hand-made store, no key reaches them) make it ambiguous; use
-// FormatPath for people and for anything that must be read back.
+// FormatKey for what must be read back, and FormatPath for people.
 func JoinKey(path []string) string { return strings.Join(path, ".") }
 
 // plainName reports whether a name can stand in a formatted path as it is.
@@ -47,6 +49,36 @@ func FormatPath(path []string) string {
 		}
 	}
 	return sb.String()
+}
+
+// FormatKey is JoinKey with those names in Go string syntax that would
+// otherwise not be found again: names that are empty, hold a dot, begin with a
+// quote, or are no UTF-8. All others stand as they are, so that the key of
+// whatever Flux can reach is the one that Flux uses. NamesOf reads it back.
+func FormatKey(path []string) string {
+	odd := func(name string) bool {
+		return name == "" || name[0] == '"' || strings.IndexByte(name, '.') >= 0 || !utf8.ValidString(name)
+	}
+	if !slices.ContainsFunc(path, odd) {
+		return JoinKey(path)
+	}
+	names := slices.Clone(path)
+	for i, name := range names {
+		if odd(name) {
+			names[i] = strconv.Quote(name)
+		}
+	}
+	return JoinKey(names)
+}
+
+// NamesOf reads the output of FormatKey. Anything else is cut as Flux cuts a
+// key.
+func NamesOf(key string) []string {
+	path, err := ParsePath(key)
+	if err != nil {
+		return SplitKey(key)
+	}
+	return path
 }
 
 // ParsePath reads the output of FormatPath; "" is the empty path.

@@ -321,6 +321,15 @@ func TestPaths(t *testing.T) {
 			t.Errorf("ParsePath(%s) = %q, %v", got, back, err)
 		}
 	}
+	for want, path := range map[string][]string{"": nil, "a.b": {"a", "b"}, `a."b.c".` + "\x01": {"a", "b.c", "\x01"}, `"".x y`: {"", "x y"},
+		`"\"q"."\xff"`: {`"q`, "\xff"}, "a\ufffd": {"a\ufffd"}} {
+		if got := FormatKey(path); got != want || !reflect.DeepEqual(NamesOf(got), path) {
+			t.Errorf("FormatKey(%q) = %s, want %s; read back %q", path, got, want, NamesOf(got))
+		}
+	}
+	if got := NamesOf(".a..b."); !reflect.DeepEqual(got, []string{"a", "b"}) {
+		t.Errorf("NamesOf what Flux accepts: %q", got)
+	}
 	for _, bad := range []string{"a.", ".a", "a..b", `"a`, `"a"b`} {
 		if p, err := ParsePath(bad); err == nil {
 			t.Errorf("ParsePath(%q) = %q", bad, p)

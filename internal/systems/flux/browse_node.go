@@ -148,7 +148,7 @@ func (v *view) Stat(ctx context.Context, n store.Node) ([]store.Field, error) {
 	add := func(name, format string, args ...any) {
 		out = append(out, store.Field{Name: name, Value: fmt.Sprintf(format, args...)})
 	}
-	if id := jobOf(treeobj.JoinKey(n.Path)); id != "" {
+	if id := jobOf(treeobj.FormatKey(n.Path)); id != "" {
 		add("job", "%s", id)
 	}
 	add("type", "%s", n.Kind)

@@ -1,10 +1,11 @@
 package flux
 
 import (
-	"fettle/internal/format/treeobj"
 	"fmt"
 	"sort"
 	"strings"
+
+	"fettle/internal/format/treeobj"
 )
 
 // additions is a tree of keys that are to be added to an existing tree, under names that are free.
@@ -28,10 +29,22 @@ func (d *additions) at(names []string) *additions {
 	return d
 }
 
+// lostNames is where a key is kept in lost+found, as names that Flux can reach.
+func lostNames(key string) []string {
+	names := append([]string{lostFound}, treeobj.NamesOf(key)...)
+	for i, name := range names {
+		names[i] = writable(name)
+	}
+	return names
+}
+
 // writable is name, with what Flux cannot read in a name replaced: what is kept of a malformed entry must not make a
-// directory that is malformed as well.
+// directory that is malformed as well, and must not have a name that no key reaches. Flux cuts keys at dots.
 func writable(name string) string {
-	return strings.ReplaceAll(strings.ToValidUTF8(name, "\ufffd"), "\x00", "\ufffd")
+	if name == "" {
+		return "~empty"
+	}
+	return strings.NewReplacer("\x00", "\ufffd", ".", "%2E").Replace(strings.ToValidUTF8(name, "\ufffd"))
 }
 
 // graft adds the tree to the directory that raw stands for (nil: none yet) and returns the tree object of the result.

@@ -192,7 +192,13 @@ func orRoot(path string) string {
 	return path
 }
 
-func lastName(path string) string { return path[strings.LastIndexByte(path, '.')+1:] }
+func lastName(path string) string {
+	names := treeobj.NamesOf(path)
+	if len(names) == 0 {
+		return ""
+	}
+	return names[len(names)-1]
+}
 
 func count(n int) string {
 	if n == 1 {

@@ -177,10 +177,9 @@ func (p *planner) quarantine(d *store.Decision, k editKey, raw []byte, detail *k
 		p.done(f, d.Action, "unlinked; "+s.says, s.loses)
 		return nil
 	}
-	names := append([]string{lostFound}, treeobj.SplitKey(key)...)
-	node := p.add.at(names)
-	node.leaf = s.raw
-	p.done(f, d.Action, fmt.Sprintf("kept as %s.%s; %s", lostFound, key, s.says), s.loses)
+	names := lostNames(key)
+	p.add.at(names).leaf = s.raw
+	p.done(f, d.Action, fmt.Sprintf("kept as %s; %s", treeobj.JoinKey(names), s.says), s.loses)
 	return nil
 }
 
@@ -305,7 +304,7 @@ func (p *planner) moveJob(dir string, raw []byte) error {
 			return err
 		}
 	}
-	p.add.at(append([]string{lostFound}, treeobj.SplitKey(dir)...)).leaf = raw
+	p.add.at(lostNames(dir)).leaf = raw
 	return nil
 }
 

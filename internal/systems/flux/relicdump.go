@@ -109,7 +109,7 @@ func (d *relicDumper) lostDir(prefix, path []string) error {
 		return nil
 	}
 	d.tries++
-	v, err := d.r.vf.anywhere(d.ctx, treeobj.JoinKey(path))
+	v, err := d.r.vf.anywhere(d.ctx, treeobj.FormatKey(path))
 	if err != nil {
 		return err
 	}

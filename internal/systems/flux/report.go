@@ -270,7 +270,7 @@ func (r *reporter) directory(root chosenRoot, n int, dirPath []byte) ([]listItem
 		if bad.Rule == nil && len(bad.Bad) == 0 && down < 0 {
 			continue
 		}
-		name := treeobj.JoinKey(t.Path(i))
+		name := treeobj.FormatKey(t.Path(i))
 		if bad.Rule != nil || len(bad.Bad) > 0 {
 			items = append(items, listItem{claims: &bad, name: name})
 		}

@@ -2,10 +2,10 @@ package flux
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sort"
-	"strings"
 
 	"fettle/internal/format/treeobj"
 	"fettle/internal/store"
@@ -16,7 +16,7 @@ import (
 // objects even where there are 2^24 paths.
 type editKey struct {
 	dir  treeobj.Ref
-	name string // relative to the directory object: has dots where inline directories are nested
+	name string // relative to the directory object (treeobj.FormatKey): has dots where inline directories are nested
 }
 
 // edit is what becomes of an entry: nil raw removes it.
@@ -102,7 +102,7 @@ func (d *openDir) find(parent int32, name string) int {
 // locate finds the directory object that holds the entry of key. raw is the entry, nil if the directory is there and the
 // entry is not. ok is false when the way is blocked.
 func (w *rewriter) locate(root treeobj.Ref, key string) (k editKey, raw []byte, ok bool) {
-	names := treeobj.SplitKey(key)
+	names := treeobj.NamesOf(key)
 	at := root
 	for i := 0; i < len(names); {
 		d := w.parsed(at)
@@ -122,7 +122,7 @@ func (w *rewriter) locate(root treeobj.Ref, key string) (k editKey, raw []byte, 
 			parent = int32(next)
 		}
 		if next < 0 || i == len(names) {
-			k = editKey{dir: at, name: strings.Join(names[start:], ".")}
+			k = editKey{dir: at, name: treeobj.FormatKey(names[start:])}
 			if next < 0 {
 				return k, nil, i == len(names)-1 // the key is not there, but its directory is
 			}
@@ -158,7 +158,7 @@ type rewriteFrame struct {
 }
 
 type rewriteChild struct {
-	name string
+	path []string // of the entry in the directory object
 	ref  treeobj.Ref
 }
 
@@ -206,7 +206,7 @@ func (w *rewriter) rewrite(ctx context.Context, root treeobj.Ref) (treeobj.Ref, 
 			if err != nil {
 				return root, err
 			}
-			if err := setNested(f.dir, c.name, edit{raw: raw}); err != nil {
+			if err := setNested(f.dir, c.path, edit{raw: raw}); err != nil {
 				return root, err
 			}
 		}
@@ -232,11 +232,12 @@ func (w *rewriter) open(ref treeobj.Ref) (*rewriteFrame, error) {
 		if e.Type != treeobj.TypeDirref || e.Rule != treeobj.RuleNone {
 			continue
 		}
-		name := treeobj.JoinKey(t.Path(i))
-		if covered(edits, name) || !w.needs(e.Ref) {
+		if !w.needs(e.Ref) {
 			continue
 		}
-		f.children = append(f.children, rewriteChild{name: name, ref: e.Ref})
+		if path := t.Path(i); !covered(edits, path) {
+			f.children = append(f.children, rewriteChild{path: path, ref: e.Ref})
+		}
 	}
 	names := make([]string, 0, len(edits))
 	for name := range edits {
@@ -244,7 +245,7 @@ func (w *rewriter) open(ref treeobj.Ref) (*rewriteFrame, error) {
 	}
 	sort.Strings(names)
 	for _, name := range names {
-		if err := setNested(dir, name, edits[name]); err != nil {
+		if err := setNested(dir, treeobj.NamesOf(name), edits[name]); err != nil {
 			return nil, fmt.Errorf("rewrite directory %s: %w", ref, err)
 		}
 	}
@@ -253,17 +254,13 @@ func (w *rewriter) open(ref treeobj.Ref) (*rewriteFrame, error) {
 
 // covered tells whether an entry, or an inline directory that it lies in, is edited itself: what was below is gone then,
 // and a rewritten subdirectory must not bring it back.
-func covered(edits map[string]edit, name string) bool {
-	for {
-		if _, ok := edits[name]; ok {
+func covered(edits map[string]edit, path []string) bool {
+	for n := len(path); n > 0 && len(edits) > 0; n-- {
+		if _, ok := edits[treeobj.FormatKey(path[:n])]; ok {
 			return true
 		}
-		i := strings.LastIndexByte(name, '.')
-		if i < 0 {
-			return false
-		}
-		name = name[:i]
 	}
+	return false
 }
 
 // seal computes which directories below root have edits at or below them.
@@ -297,10 +294,13 @@ func (w *rewriter) needs(ref treeobj.Ref) bool {
 	return n >= 0 && w.taint != nil && w.taint.bad.has(n)
 }
 
-// setNested applies an edit to an entry that may lie in inline directories.
-func setNested(dir *treeobj.Dir, name string, e edit) error {
-	first, rest, nested := strings.Cut(name, ".")
-	if !nested {
+// setNested applies an edit to an entry that may lie in inline directories: path has the names of these and its own.
+func setNested(dir *treeobj.Dir, path []string, e edit) error {
+	if len(path) == 0 {
+		return errors.New("an edit of no entry")
+	}
+	first, rest := path[0], path[1:]
+	if len(rest) == 0 {
 		if e.raw == nil {
 			dir.Delete(first)
 			return nil

@@ -100,8 +100,9 @@ func (p *planner) keepWrong(key string, detail *keyDetail) int {
 		if !ok || len(row.Content) == 0 {
 			continue
 		}
-		name := fmt.Sprintf("%s~damaged%d", key, b.Index)
-		p.add.at(append([]string{lostFound}, treeobj.SplitKey(name)...)).leaf = p.valueOf(row.Content)
+		names := lostNames(key)
+		names[len(names)-1] += fmt.Sprintf("~damaged%d", b.Index)
+		p.add.at(names).leaf = p.valueOf(row.Content)
 		n++
 	}
 	return n

@@ -76,7 +76,7 @@ func (f *versionFinder) anywhere(ctx context.Context, key string) (*olderVersion
 }
 
 func (f *versionFinder) in(ctx context.Context, roots []chosenRoot, key string) (*olderVersion, error) {
-	names := treeobj.SplitKey(key)
+	names := treeobj.NamesOf(key)
 	var last treeobj.Ref
 	for _, root := range roots {
 		if err := ctx.Err(); err != nil {
