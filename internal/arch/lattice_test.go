@@ -22,6 +22,9 @@ const lattice = `
 	# The contract, and where runs are kept.
 	fault, finding < store < runs;
 
+	# How a Writer writes what systems have in common: pages of a file, and whole files.
+	store < store/pagefile, store/wholefile < systems/*;
+
 	# Systems know the contract and the formats, never the engines and never each other.
 	store, match, format/* < systems/*;
 	store, match, format/* < systems/*/*;
@@ -179,6 +182,7 @@ func TestLatticeRefuses(t *testing.T) {
 		{"check", "format/treeobj", false}, {"systems/flux", "format/treeobj", true}, {"systems/flux", "systems/lustre", false},
 		{"systems/flux", "systems/flux/fluxlab", true}, {"systems/flux/fluxlab", "systems/lustre", false}, {"systems/flux/fluxlab", "lab", true}, {"systems/flux", "lab", false},
 		{"lab", "systems/flux/fluxlab", false}, {"systems/flux", "check", false},
+		{"systems/flux", "store/pagefile", true}, {"store/wholefile", "store", true}, {"store/pagefile", "store/wholefile", false}, {"store", "store/wholefile", false}, {"repair", "store/wholefile", false},
 		{"format/treeobj", "format/fluid", true}, {"format/treeobj", "fault", false}, {"repair", "check", false}, {"check", "repair", false},
 		{"report", "runs", false}, {"report", "store", false}, {"cli", "systems", false}, {"cli", "match", true}, {"runs", "match", false},
 		{"cmd/fettle", "systems", true}, {"claim", "match", false}, {"match", "claim", true}, {"arch", "finding", false},

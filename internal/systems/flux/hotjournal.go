@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"fettle/internal/format/sqliteedit"
+	"fettle/internal/store/wholefile"
 )
 
 // While pages of the database are being written, SQLite's own rollback journal lies beside it, holding the pages as they
@@ -66,7 +67,7 @@ func (w *writer) arm() error {
 	if w.ours() {
 		return nil
 	}
-	return copyFile(w.preparedJournal(), w.u.path+"-journal")
+	return wholefile.Copy(w.preparedJournal(), w.u.path+"-journal")
 }
 
 // disarm takes the journal away, if it is ours.
@@ -74,18 +75,8 @@ func (w *writer) disarm() error {
 	if !w.ours() {
 		return nil
 	}
-	if err := os.Remove(w.u.path + "-journal"); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(w.u.path))
+	return wholefile.Remove(w.u.path + "-journal")
 }
 
 // ours tells whether the journal beside the database is the prepared one.
-func (w *writer) ours() bool {
-	mine, err := describe(w.preparedJournal())
-	if err != nil {
-		return false
-	}
-	there, err := describe(w.u.path + "-journal")
-	return err == nil && mine == there
-}
+func (w *writer) ours() bool { return wholefile.Same(w.preparedJournal(), w.u.path+"-journal") }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 
@@ -58,7 +57,7 @@ func (w *writer) lowerWAL(u *unit) ([]store.Change, error) {
 		if err := u.file.ReadPage(n, buf); err != nil {
 			return nil, err
 		}
-		before, err := readPage(u.path, n, size)
+		before, err := w.pages.Read(pageAddr(n, size))
 		if err != nil {
 			return nil, err
 		}
@@ -68,7 +67,7 @@ func (w *writer) lowerWAL(u *unit) ([]store.Change, error) {
 	}
 	// Pages behind the end that the last commit gives are cut off, from the last one backwards.
 	for n := u.file.FilePages(); wal.Applied && wal.DBSize > 0 && n > wal.DBSize; n-- {
-		before, err := readPage(u.path, n, size)
+		before, err := w.pages.Read(pageAddr(n, size))
 		if err != nil {
 			return nil, err
 		}
@@ -78,24 +77,11 @@ func (w *writer) lowerWAL(u *unit) ([]store.Change, error) {
 	if err != nil {
 		return nil, err
 	}
-	k, err := w.keep(path)
+	k, err := w.shelf.Keep(path)
 	if err != nil {
 		return nil, err
 	}
-	return append(out, store.Change{Target: targetWAL, Addr: rawFile, Before: k.bytes()}), nil
-}
-
-// keep copies a file into the work directory and returns its record.
-func (w *writer) keep(path string) (keptFile, error) {
-	k, err := describe(path)
-	if err != nil {
-		return k, err
-	}
-	to := w.keptPath(k, path)
-	if _, err := os.Stat(to); err == nil {
-		return k, nil
-	}
-	return k, copyFile(path, to)
+	return append(out, store.Change{Target: targetWAL, Addr: rawFile, Before: k.Bytes()}), nil
 }
 
 // lowerRows runs the step as one SQL transaction on a copy-on-write overlay and returns the pages that it changes.

@@ -12,6 +12,7 @@ import (
 	"fettle/internal/format/fluid"
 	"fettle/internal/format/treeobj"
 	"fettle/internal/store"
+	"fettle/internal/store/wholefile"
 )
 
 // PutState makes sure that the sound store at path knows what s knows: it writes checkpoint.resource when the drained nodes
@@ -169,7 +170,7 @@ func GiveOwner(like, path string) error {
 	if err != nil {
 		return err
 	}
-	sameOwner(fi, path)
+	wholefile.SameOwner(fi, path)
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"fettle/internal/format/sqliteedit"
 	"fettle/internal/format/sqlitefile"
 	"fettle/internal/store"
+	"fettle/internal/store/wholefile"
 )
 
 // lowerRebuild builds a new database beside the old one from every row whose content is good, makes the other changes of
@@ -36,35 +37,23 @@ func (w *writer) lowerRebuild(ctx context.Context, u *unit, step store.Step) ([]
 	if err != nil {
 		return nil, fmt.Errorf("build new database: %w", err)
 	}
-	if fi, err := os.Stat(u.path); err == nil {
-		if err := os.Chmod(build, fi.Mode().Perm()); err != nil {
-			return nil, err
-		}
-		sameOwner(fi, build)
-	}
-	k, err := describe(build)
+	k, err := w.shelf.AdoptBuilt(build, w.u.path)
 	if err != nil {
 		return nil, err
 	}
-	if err := w.markBuilt(k); err != nil {
-		return nil, err
-	}
-	if err := os.Rename(build, w.keptPath(k, w.u.path)); err != nil {
-		return nil, err
-	}
-	old, err := describe(u.path)
+	old, err := wholefile.Describe(u.path)
 	if err != nil {
 		return nil, err
 	}
 	var out []store.Change
 	if wal := u.file.WAL(); wal.Exists {
-		kw, err := w.keep(wal.Path)
+		kw, err := w.shelf.Keep(wal.Path)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, store.Change{Target: targetWAL, Addr: rawFile, Before: kw.bytes(), Note: "kept"})
+		out = append(out, store.Change{Target: targetWAL, Addr: rawFile, Before: kw.Bytes(), Note: "kept"})
 	}
-	return append(out, store.Change{Target: targetDB, Addr: rawFile, Before: old.bytes(), After: k.bytes(), Note: "the old file is kept beside it"}), nil
+	return append(out, store.Change{Target: targetDB, Addr: rawFile, Before: old.Bytes(), After: k.Bytes(), Note: "the old file is kept beside it"}), nil
 }
 
 // refill copies the good rows and the checkpoint rows into a new database and makes the changes of the step.

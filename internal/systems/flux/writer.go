@@ -4,34 +4,34 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"syscall"
 
 	"fettle/internal/fault"
 	"fettle/internal/format/sqlitefile"
 	"fettle/internal/store"
+	"fettle/internal/store/pagefile"
+	"fettle/internal/store/wholefile"
 )
 
 // Addresses of raw records: what is really written.
 //
-//	page/17/4096  page 17 of the database file, 4096 bytes; its content is shorter only where the file ends
-//	file          the whole database or -wal, as a keptFile
-const (
-	rawPage = "page/"
-	rawFile = "file"
-)
+//	page/17/4096  page 17 of the database file, 4096 bytes; its content is shorter only where the file ends (store/pagefile)
+//	file          the whole database or -wal (store/wholefile)
+const rawFile = "file"
+
+// pageAddr is the address of a page of the database.
+func pageAddr(n uint32, size int) string {
+	return pagefile.Page{Number: uint64(n), Size: size}.Addr()
+}
 
 // writer makes changes true. It holds SQLite's lock on the database, so that no Flux can open it meanwhile.
 type writer struct {
 	u      *unit
 	work   string
 	unlock func() error
-	db     *os.File // the database, for pages; nil until the first page is written
-	dirty  bool     // pages were written since the last sync
+	pages  pagefile.File   // of the database
+	shelf  wholefile.Shelf // the database and the -wal as they were, and a new database
 }
 
 // OpenWriter implements store.Planner.
@@ -39,7 +39,7 @@ func (u *unit) OpenWriter(ctx context.Context, work string) (store.Writer, error
 	if err := os.MkdirAll(work, 0o700); err != nil {
 		return nil, err
 	}
-	w := &writer{u: u, work: work, unlock: func() error { return nil }}
+	w := newWriter(u, work)
 	unlock, err := sqlitefile.LockExclusive(u.path)
 	switch {
 	case err == nil:
@@ -54,6 +54,13 @@ func (u *unit) OpenWriter(ctx context.Context, work string) (store.Writer, error
 		return nil, err
 	}
 	return w, nil
+}
+
+func newWriter(u *unit, work string) *writer {
+	w := &writer{u: u, work: work, unlock: func() error { return nil }}
+	w.pages = pagefile.File{Path: u.path, First: 1, Open: w.arm}
+	w.shelf = wholefile.Shelf{Work: work, Beside: []string{u.path}} // beside the store the database can be renamed into place
+	return w
 }
 
 // lockHint says what to do about a database that cannot be opened for writing.
@@ -89,14 +96,7 @@ func (w *writer) foreignJournal() error {
 
 // Close implements store.Writer.
 func (w *writer) Close() error {
-	var err error
-	if w.db != nil {
-		err = w.db.Close()
-	}
-	if e := w.unlock(); err == nil {
-		err = e
-	}
-	return err
+	return errors.Join(w.pages.Close(), w.unlock())
 }
 
 // pathOf is the file behind a target.
@@ -120,62 +120,12 @@ func (w *writer) Read(ctx context.Context, target, addr string) (store.Bytes, er
 		return nil, err
 	}
 	switch {
-	case strings.HasPrefix(addr, rawPage):
-		n, size, err := parsePage(addr)
-		if err != nil {
-			return nil, err
-		}
-		return readPage(path, n, size)
+	case target == targetDB && pagefile.Is(addr):
+		return w.pages.Read(addr)
 	case addr == rawFile:
-		return w.describeRecord(path)
+		return wholefile.Read(path)
 	}
 	return nil, fmt.Errorf("unknown record %q", addr)
-}
-
-// describeRecord is the record of a whole file: nil if there is none.
-func (w *writer) describeRecord(path string) (store.Bytes, error) {
-	k, err := describe(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	return k.bytes(), nil
-}
-
-// pageAddr names a page; the size is part of it, so that a journal can be read without the database.
-func pageAddr(n uint32, size int) string { return fmt.Sprintf("%s%d/%d", rawPage, n, size) }
-
-func parsePage(addr string) (n uint32, size int, err error) {
-	num, sz, ok := strings.Cut(strings.TrimPrefix(addr, rawPage), "/")
-	p, err1 := strconv.ParseUint(num, 10, 32)
-	s, err2 := strconv.Atoi(sz)
-	if !ok || err1 != nil || err2 != nil || p == 0 || s < 512 || s > 65536 {
-		return 0, 0, fmt.Errorf("bad page address %q", addr)
-	}
-	return uint32(p), s, nil
-}
-
-// readPage returns the bytes of a page as they stand in the file, fewer where the file ends, nil behind its end.
-func readPage(path string, n uint32, size int) (store.Bytes, error) {
-	f, err := os.Open(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b := make([]byte, size)
-	got, err := f.ReadAt(b, int64(n-1)*int64(size))
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("read page %d of %s: %w", n, path, err)
-	}
-	if got == 0 {
-		return nil, nil
-	}
-	return b[:got], nil
 }
 
 // Write implements store.Writer.
@@ -188,58 +138,18 @@ func (w *writer) Write(ctx context.Context, c store.Change) error {
 		return err
 	}
 	switch {
-	case strings.HasPrefix(c.Addr, rawPage):
-		return w.writePage(path, c)
+	case c.Target == targetDB && pagefile.Is(c.Addr):
+		return w.pages.Write(c)
 	case c.Addr == rawFile:
 		return w.place(path, c)
 	}
 	return fmt.Errorf("unknown record %q", c.Addr)
 }
 
-// writePage writes a page in place, or cuts the file where the page shall not be.
-func (w *writer) writePage(path string, c store.Change) error {
-	n, size, err := parsePage(c.Addr)
-	if err != nil {
-		return err
-	}
-	if w.db == nil {
-		if err := w.arm(); err != nil {
-			return err
-		}
-		if w.db, err = os.OpenFile(path, os.O_RDWR, 0); err != nil {
-			return err
-		}
-	}
-	w.dirty = true
-	at := int64(n-1) * int64(size)
-	if len(c.After) > 0 {
-		if _, err := w.db.WriteAt(c.After, at); err != nil {
-			return fmt.Errorf("write page %d of %s: %w", n, path, err)
-		}
-	}
-	if len(c.After) == size {
-		return nil
-	}
-	fi, err := w.db.Stat()
-	if err != nil {
-		return err
-	}
-	if end := at + int64(len(c.After)); fi.Size() > end {
-		return w.db.Truncate(end)
-	}
-	return nil
-}
-
 // Sync implements store.Writer.
 func (w *writer) Sync(context.Context) error {
-	if w.db != nil && w.dirty {
-		if err := w.db.Sync(); err != nil {
-			return fmt.Errorf("sync %s: %w", w.u.path, err)
-		}
-		if err := w.db.Close(); err != nil {
-			return fmt.Errorf("close %s: %w", w.u.path, err)
-		}
-		w.db, w.dirty = nil, false
+	if err := w.pages.Sync(); err != nil {
+		return err
 	}
 	return w.disarm()
 }
@@ -250,37 +160,5 @@ func (w *writer) place(path string, c store.Change) error {
 	if err := w.Sync(context.Background()); err != nil {
 		return err
 	}
-	if err := w.keepPresent(path, c.Before); err != nil {
-		return err
-	}
-	if c.After == nil {
-		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
-		return syncDir(filepath.Dir(path))
-	}
-	k, err := parseKept(c.After)
-	if err != nil {
-		return err
-	}
-	if err := w.bring(k, path); err != nil {
-		return err
-	}
-	return w.dropBuilt(path, c.Before)
-}
-
-// dropBuilt removes a new database that an undo finds still lying beside the store, because the apply was cut off before
-// the swap.
-func (w *writer) dropBuilt(path string, before store.Bytes) error {
-	if path != w.u.path || before == nil {
-		return nil
-	}
-	k, err := parseKept(before)
-	if err != nil || !w.isBuilt(k) {
-		return err
-	}
-	if err := os.Remove(w.keptPath(k, path)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
+	return w.shelf.Place(path, c)
 }
