@@ -54,7 +54,8 @@ type rootCandidate struct {
 const maxGuess = 32
 
 // findRoots looks at every block for the mapping tree and the details tree: the newest two that agree with each other. super is what
-// block 0 holds, right or wrong: it only decides between trees that were found.
+// block 0 holds, right or wrong: it only decides between trees that were found. A pool without devices is not found; if there ever were
+// any, the newest trees that have some are.
 func findRoots(s *source, super thinmeta.Superblock) (*Roots, error) {
 	sums, err := newSummer(s)
 	if err != nil {
@@ -67,40 +68,93 @@ func findRoots(s *source, super thinmeta.Superblock) (*Roots, error) {
 	if len(mappings) == 0 {
 		return nil, errors.New("no tree that maps devices was found among the metadata blocks; this is no thin-pool metadata, or nothing of it is left")
 	}
+	c := &contest{distinct: map[uint64]bool{}}
+	c.match(mappings, details, nil, super)
+	if c.best != nil && c.best.named {
+		return c.result(Certain, "its damaged block names trees that agree on every device and its mapped blocks"), nil
+	}
+	used, err := s.contestInUse(mappings, details, super)
+	if err != nil {
+		return nil, err
+	}
+	if used.best != nil {
+		c = used
+	}
+	switch {
+	case c.best == nil:
+		return guessRoots(sums, super, mappings, details), s.stop
+	case len(c.distinct) == 1:
+		return c.result(Certain, "one mapping tree and one details tree were found that agree on every device and its mapped blocks"), nil
+	}
+	return c.result(Likely, fmt.Sprintf("%d pairs of trees were found that agree in themselves, left from different times; the newest was taken, as far as that can be told", len(c.distinct))), nil
+}
+
+// contestInUse compares the pairs that some space map has in use together.
+func (s *source) contestInUse(mappings, details []rootCandidate, super thinmeta.Superblock) (*contest, error) {
+	c := &contest{distinct: map[uint64]bool{}}
+	states, err := findStates(s)
+	if err != nil {
+		return nil, err
+	}
+	tests := 0
+	for i := range states {
+		// Candidates are in the order of their blocks, so each bitmap is read once.
+		m, d := s.inUse(&states[i], mappings), s.inUse(&states[i], details)
+		c.match(m, d, &states[i], super)
+		if tests += len(mappings) + len(details); tests > maxTests {
+			break
+		}
+		if err := s.ctx.Err(); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+// contest finds the best pair of trees.
+type contest struct {
+	best     *candidatePair
+	distinct map[uint64]bool // contents of the pairs that agree
+	pairs    int             // that were looked at
+}
+
+// Bounds of a contest, for metadata that was made to be slow. Real metadata has about one pair for each space map.
+const (
+	maxPairs = 1 << 22
+	maxTests = 1 << 32
+)
+
+// match looks at the pairs that agree.
+func (c *contest) match(mappings, details []rootCandidate, st *state, super thinmeta.Superblock) {
 	bySum := map[[3]uint64][]rootCandidate{}
 	for _, d := range details {
 		bySum[d.tree.agreement()] = append(bySum[d.tree.agreement()], d)
 	}
-	var best *candidatePair
-	distinct := map[uint64]bool{}
 	for _, m := range mappings {
 		for _, d := range bySum[m.tree.agreement()] {
-			p := &candidatePair{m: m, d: d, named: m.block == super.MappingRoot && d.block == super.DetailsRoot}
-			distinct[m.tree.content*31+d.tree.content] = true
-			if best == nil || p.compare(best) > 0 {
-				best = p
+			p := &candidatePair{m: m, d: d, state: st, named: m.block == super.MappingRoot && d.block == super.DetailsRoot}
+			if len(c.distinct) < maxGuess*maxGuess {
+				c.distinct[mix(m.tree.content, d.tree.content)] = true
+			}
+			if c.best == nil || p.compare(c.best) > 0 {
+				c.best = p
+			}
+			if c.pairs++; c.pairs > maxPairs {
+				return
 			}
 		}
 	}
-	if best == nil {
-		return guessRoots(sums, super, mappings, details), s.stop
-	}
-	r := &Roots{Mapping: best.m.block, Details: best.d.block, Devices: int(best.m.tree.devices), Sure: Likely, Pairs: len(distinct)}
-	switch {
-	case best.named:
-		r.Sure, r.Why = Certain, "its damaged block names trees that agree on every device and its mapped blocks"
-	case len(distinct) == 1:
-		r.Sure, r.Why = Certain, "one mapping tree and one details tree were found that agree on every device and its mapped blocks"
-	default:
-		r.Why = fmt.Sprintf("%d pairs of trees were found that agree in themselves, left from different times; the newest was taken", len(distinct))
-	}
-	return r, nil
+}
+
+func (c *contest) result(sure Sureness, why string) *Roots {
+	return &Roots{Mapping: c.best.m.block, Details: c.best.d.block, Devices: int(c.best.m.tree.devices), Sure: sure, Pairs: len(c.distinct), Why: why}
 }
 
 // candidatePair is two trees that agree.
 type candidatePair struct {
 	m, d  rootCandidate
-	named bool // by the damaged superblock
+	named bool   // by the damaged superblock
+	state *state // a space map that has both in use; nil when none was asked
 }
 
 // compare says which pair is the better one: positive when p is.
@@ -114,6 +168,7 @@ func (p *candidatePair) compare(q *candidatePair) int {
 	return cmp.Or(
 		cmp.Compare(number(p.named), number(q.named)),
 		cmp.Compare(max(p.m.tree.newest, p.d.tree.newest), max(q.m.tree.newest, q.d.tree.newest)),
+		p.state.compare(q.state),
 		cmp.Compare(p.m.tree.devices, q.m.tree.devices),
 		cmp.Compare(p.m.tree.mapped, q.m.tree.mapped),
 		cmp.Compare(q.m.block, p.m.block),
