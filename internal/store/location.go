@@ -8,9 +8,11 @@ import (
 
 // Location says where a store is: "flux:/var/lib/flux/content.sqlite", or just a path.
 type Location struct {
-	System string   // "" when it has to be recognised by content
-	Paths  []string // one or more; comma separated in the text form of a location that names its system
-	Text   string   // as the user wrote it
+	System string // "" when it has to be recognised by content
+	// Paths are comma separated in the text form of a location that names its system. None means the place where the system is
+	// usually found on this machine; a system that has no such place refuses that.
+	Paths []string
+	Text  string // as the user wrote it
 }
 
 // ParseLocation splits "system:path[,path...]". systems are the known system names. A text that exists as a path is
@@ -35,9 +37,6 @@ func ParseLocation(text string, systems []string) (Location, error) {
 				if p != "" {
 					loc.Paths = append(loc.Paths, p)
 				}
-			}
-			if len(loc.Paths) == 0 {
-				return loc, fmt.Errorf("%s: no path after %q", text, name+":")
 			}
 			return loc, nil
 		}

@@ -17,8 +17,9 @@
 //   - Nothing is written through a symbolic link that others may have laid.
 //
 // It must not: know any system, journal anything, or decide which file is right.
-// A lock that is held on a file stays on the old one when another is renamed
-// over it; that is for the Writer to think of.
+// A lock (flock) that is held on a file stays on the old one when another is
+// renamed over it. A Writer that must not let anybody in between locks the kept
+// file, Shelf.Path, before it calls Place.
 package wholefile
 
 import (

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"fettle/internal/fault"
 	"fettle/internal/store"
 )
 
@@ -136,7 +137,7 @@ func (s Shelf) bring(r Record, file string) error {
 		// The kept file itself moves into place: keepPresent gives the content a second name again before it leaves, unless
 		// it is one that can be built anew.
 		if err := os.Rename(from, file); err != nil {
-			return err
+			return lost(file, from, err)
 		}
 		return SyncDir(filepath.Dir(file))
 	}
@@ -145,12 +146,21 @@ func (s Shelf) bring(r Record, file string) error {
 		return err
 	}
 	if err := Copy(from, tmp); err != nil {
-		return err
+		return lost(file, from, err)
 	}
 	if err := os.Rename(tmp, file); err != nil {
 		return err
 	}
 	return SyncDir(filepath.Dir(file))
+}
+
+// lost explains why kept content cannot be put in place: mostly because somebody has tidied up.
+func lost(file, from string, err error) error {
+	if !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return &fault.Error{Op: "put kept content in place", Where: file, Err: fmt.Errorf("%s is not there: %w", from, os.ErrNotExist),
+		Hint: "if that file was moved, move it back and try again; if it was deleted, its content is lost"}
 }
 
 // dropBuilt removes a built file that an undo finds still lying beside its place, because the apply was cut off before

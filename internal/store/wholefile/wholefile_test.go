@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"fettle/internal/fault"
 	"fettle/internal/store"
 )
 
@@ -178,6 +179,24 @@ func TestOtherContent(t *testing.T) {
 	b.write(b.file, "other")
 	must(t, b.shelf.Place(b.file, c))
 	b.is("new", 0)
+}
+
+// Kept content that somebody has deleted is asked for by name, and what is in place stays.
+func TestKeptContentIsGone(t *testing.T) {
+	for _, beside := range []bool{true, false} {
+		b := newBench(t, beside)
+		c := b.build("new")
+		b.place(c)
+		r, err := Parse(c.Before)
+		must(t, err)
+		must(t, os.Remove(b.shelf.Path(r, b.file)))
+		err = b.shelf.Place(b.file, c.Inverse())
+		var f *fault.Error
+		if !errors.As(err, &f) || f.Hint == "" || !strings.Contains(err.Error(), b.shelf.Path(r, b.file)) {
+			t.Errorf("beside %v: %v", beside, err)
+		}
+		b.is("new", 0)
+	}
 }
 
 func TestLinksAreNotFollowed(t *testing.T) {

@@ -24,7 +24,7 @@
 //	           confirm, analysis                               looking again; results of passes kept for the next one
 //	repairing  plan, plantree, planrows, salvage, mend, loss   decisions to changes of records (records.go)
 //	           rewrite                                         new directories up to a new root
-//	           lower, rebuild, writer, kept, hotjournal        changes of records to pages or files, and writing them
+//	           lower, rebuild, writer, hotjournal              changes of records to pages or files, and writing them
 //	browsing   browse*                                         the tree as the shell shows it
 //	lent out   relic*, newstore, putstate                      for package recover: what a wreck still tells (Relic, State),
 //	                                                           a new database from a dump, and what it must not forget

@@ -269,7 +269,8 @@ func (p *planner) proposal() (*store.Proposal, error) {
 	var changes []store.Change
 	if p.rebuild {
 		changes = append(changes, store.Change{Target: targetDB, Addr: addrFile, Before: store.Bytes("the damaged file"),
-			After: store.Bytes("a new file with every readable row"), Note: "the old file is kept beside it"})
+			After: store.Bytes("a new file with every readable row"),
+			Note:  "the old file stays beside it, its name followed by .fettle-HASH, for undo; delete it once you are content with the repair"})
 	}
 	addrs := make([]string, 0, len(p.rows))
 	for a := range p.rows {
