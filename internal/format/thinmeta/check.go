@@ -123,7 +123,7 @@ func (c *checker) superFacts() {
 	if s.TransactionID != 0 {
 		fact(TransactionID, 0, s.TransactionID, fmt.Sprintf("transaction id is %d; a pool that nobody but dmsetup made has 0", s.TransactionID))
 	}
-	if s.HeldRoot != 0 {
+	if s.HeldRoot != 0 && s.HeldRoot < c.f.blocks { // otherwise Super tells
 		fact(HeldRoot, s.HeldRoot, s.HeldRoot, fmt.Sprintf("a metadata snapshot is held at block %d", s.HeldRoot))
 	}
 }
@@ -135,19 +135,16 @@ func (c *checker) refer(block uint64, u use, from uint64) (b uint32, fresh bool)
 		c.problems.block(NodeInvalid, from, "block %d refers to block %d as %s, but there are %d blocks", from, block, useNames[u], len(c.uses))
 		return noBlock, false
 	}
+	was := c.uses[block]
+	if was != useNone && was != u { // not counted: one of the two references is wrong
+		c.problems.block(NodeInvalid, block, "block is used twice: as %s and, says block %d, as %s", useNames[was], from, useNames[u])
+		return noBlock, false
+	}
+	c.uses[block] = u
 	if c.refs[block] != ^uint32(0) {
 		c.refs[block]++
 	}
-	switch was := c.uses[block]; was {
-	case useNone:
-		c.uses[block] = u
-		return uint32(block), true
-	case u:
-		return uint32(block), false
-	default:
-		c.problems.block(NodeInvalid, block, "block is used twice: as %s and as %s", useNames[was], useNames[u])
-		return noBlock, false
-	}
+	return uint32(block), was == useNone
 }
 
 // fetch reads blocks and tells of the progress.

@@ -61,7 +61,7 @@ func (d *Dump) Report() *Report {
 	devices, _ := d.Devices()
 	s := d.super
 	r := &Report{Super: s, Devices: devices, DataBlocks: s.Data.Blocks, DataUsed: d.used, Mappings: d.mapped, Complete: true}
-	c := checker{f: &File{super: s}, report: r, details: &tree{}, top: &tree{}}
+	c := checker{f: &File{super: s, blocks: maxBlocks}, report: r, details: &tree{}, top: &tree{}}
 	c.superFacts()
 	for i := range devices {
 		c.judgeDevice(&devices[i])

@@ -25,15 +25,16 @@ type span struct {
 	want  []uint32
 	buf   []byte
 	masks [spanBlocks]uint32
-	errs  []error // by block, when the read failed
-	done  chan struct{}
+	errs  []error       // by block, when the read failed
+	done  chan struct{} // closed when it is filled
 }
 
 // fetch reads blocks and gives them to visit in the order of the list, which should be ascending in long stretches. Reading and
 // checksums are the work of other goroutines; visit runs on the caller's. All blocks are less than f.blocks.
 func (f *File) fetch(ctx context.Context, workers int, blocks []uint32, visit func(fetched) error) error {
 	if len(blocks) <= 2 {
-		s := newSpan()
+		s := spans.Get().(*span)
+		defer spans.Put(s)
 		for i := range blocks {
 			s.want = blocks[i : i+1]
 			f.fill(s)
@@ -45,20 +46,29 @@ func (f *File) fetch(ctx context.Context, workers int, blocks []uint32, visit fu
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
-	defer wg.Wait()
-	defer cancel()
-	free := make(chan *span, workers*spansAhead)
-	order := make(chan *span, cap(free))
-	jobs := make(chan *span, cap(free))
-	for range cap(free) {
-		free <- newSpan()
+	ahead := min(workers*spansAhead, len(blocks))
+	all := make([]*span, ahead)
+	free := make(chan *span, ahead)
+	order := make(chan *span, ahead)
+	jobs := make(chan *span, ahead)
+	for i := range all {
+		all[i] = spans.Get().(*span)
+		free <- all[i]
 	}
+	defer func() {
+		cancel()
+		wg.Wait()
+		for _, s := range all {
+			spans.Put(s)
+		}
+	}()
 	wg.Go(func() {
 		defer close(order)
 		defer close(jobs)
 		for len(blocks) > 0 {
 			select {
 			case s := <-free:
+				s.done = make(chan struct{})
 				s.want = blocks[:spanLength(blocks)]
 				blocks = blocks[len(s.want):]
 				order <- s // never blocks: there are no more spans than room
@@ -72,7 +82,7 @@ func (f *File) fetch(ctx context.Context, workers int, blocks []uint32, visit fu
 		wg.Go(func() {
 			for s := range jobs {
 				f.fill(s)
-				s.done <- struct{}{}
+				close(s.done)
 			}
 		})
 	}
@@ -86,9 +96,10 @@ func (f *File) fetch(ctx context.Context, workers int, blocks []uint32, visit fu
 	return ctx.Err()
 }
 
-func newSpan() *span {
-	return &span{buf: alignedBuffer(spanBlocks * BlockSize), done: make(chan struct{}, 1)}
-}
+// spans keeps the buffers from one fetch to the next.
+var spans = sync.Pool{New: func() any {
+	return &span{buf: alignedBuffer(spanBlocks * BlockSize)}
+}}
 
 // spanLength gives how many of the blocks one read can take.
 func spanLength(blocks []uint32) int {

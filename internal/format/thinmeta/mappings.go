@@ -86,6 +86,10 @@ func (c *checker) validID(nd *node, i int) bool {
 
 // readSnapshot reads the small trees of the metadata snapshot and gives the roots of its devices in addition to those of the pool.
 func (c *checker) readSnapshot(roots []rootEntry) ([]rootEntry, error) {
+	if c.f.super.HeldRoot >= c.f.blocks { // told by Super
+		c.top.bad = true
+		return roots, nil
+	}
 	block, fresh := c.refer(c.f.super.HeldRoot, useHeld, 0)
 	if !fresh {
 		c.top.bad = true // told by refer, or by the superblock's check
