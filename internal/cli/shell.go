@@ -93,7 +93,7 @@ func (a *App) shell(ctx context.Context, text string, f *shellFlags) (err error)
 	for _, n := range view.Notes() {
 		a.say("note: %s", report.Clean(n))
 	}
-	sh := shell.New(shell.Config{View: view, Name: filepath.Base(loc.Paths[0]), Out: a.Out, Err: a.Err, OutTerminal: isTerminal(a.Out),
+	sh := shell.New(shell.Config{View: view, Name: storeName(loc), Out: a.Out, Err: a.Err, OutTerminal: isTerminal(a.Out),
 		ErrTerminal: isTerminal(a.Err), Clean: report.Clean})
 	return a.runShell(ctx, sh, f.commands)
 }
@@ -174,4 +174,12 @@ func (a *App) browse(ctx context.Context, u store.Browser, scratch string) (stor
 		}
 		p.update(pr)
 	}})
+}
+
+// storeName is what the prompt calls a store.
+func storeName(loc store.Location) string {
+	if len(loc.Paths) == 0 {
+		return loc.System
+	}
+	return filepath.Base(loc.Paths[0])
 }

@@ -4,10 +4,11 @@ package systems
 
 import (
 	"fettle/internal/store"
+	"fettle/internal/systems/devmapper"
 	"fettle/internal/systems/flux"
 )
 
 // All lists the systems in the order in which they are asked whether they recognise a store.
 func All() []store.System {
-	return []store.System{flux.System{}}
+	return []store.System{flux.System{}, devmapper.System{}}
 }

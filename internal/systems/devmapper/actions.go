@@ -41,6 +41,6 @@ var (
 			"A file takes the place of the old one, which is kept; for a block device the new file is left for you to write",
 		Loses: "mappings that cannot be read; they are listed device by device"}
 	actRebuildBolt = finding.ActionDoc{Action: finding.Rebuild,
-		Does: "writes a new database from every readable record and what the other layers prove, and swaps it in; the old file is kept",
+		Does:  "writes a new database from every readable record and what the other layers prove, and swaps it in; the old file is kept",
 		Loses: "records that can neither be read nor proven; they are listed"}
 )

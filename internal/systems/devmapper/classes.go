@@ -61,27 +61,27 @@ const (
 	BoltFreelist  = "devmapper/bbolt-freelist"
 
 	// Thin-pool metadata.
-	ThinSuperChecksum    = "devmapper/superblock-checksum"
-	ThinSuperInvalid     = "devmapper/superblock-invalid"
-	ThinNodeChecksum     = "devmapper/node-checksum"
-	ThinNodeInvalid      = "devmapper/node-invalid"
-	ThinBitmapChecksum   = "devmapper/bitmap-checksum"
-	ThinDetailsMissing   = "devmapper/device-details-missing"
-	ThinMappingMissing   = "devmapper/device-mapping-missing"
-	ThinMappedWrong      = "devmapper/mapped-blocks-mismatch"
-	ThinDataLow          = "devmapper/data-refcount-low"
-	ThinDataHigh         = "devmapper/data-refcount-high"
-	ThinDataLeaked       = "devmapper/data-block-leaked"
-	ThinMetadataLow      = "devmapper/metadata-refcount-low"
-	ThinMetadataHigh     = "devmapper/metadata-refcount-high"
-	ThinMetadataLeaked   = "devmapper/metadata-block-leaked"
-	ThinSpaceMapTotal    = "devmapper/space-map-total"
-	ThinNeedsCheck       = "devmapper/needs-check"
-	ThinTransaction      = "devmapper/transaction-id-unexpected"
-	ThinOutOfData        = "devmapper/out-of-data-space"
-	ThinOutOfMetadata    = "devmapper/out-of-metadata-space"
-	ThinHeldRoot         = "devmapper/metadata-snapshot-held"
-	ThinXMLUnreadable    = "devmapper/thin-xml-unreadable"
+	ThinSuperChecksum  = "devmapper/superblock-checksum"
+	ThinSuperInvalid   = "devmapper/superblock-invalid"
+	ThinNodeChecksum   = "devmapper/node-checksum"
+	ThinNodeInvalid    = "devmapper/node-invalid"
+	ThinBitmapChecksum = "devmapper/bitmap-checksum"
+	ThinDetailsMissing = "devmapper/device-details-missing"
+	ThinMappingMissing = "devmapper/device-mapping-missing"
+	ThinMappedWrong    = "devmapper/mapped-blocks-mismatch"
+	ThinDataLow        = "devmapper/data-refcount-low"
+	ThinDataHigh       = "devmapper/data-refcount-high"
+	ThinDataLeaked     = "devmapper/data-block-leaked"
+	ThinMetadataLow    = "devmapper/metadata-refcount-low"
+	ThinMetadataHigh   = "devmapper/metadata-refcount-high"
+	ThinMetadataLeaked = "devmapper/metadata-block-leaked"
+	ThinSpaceMapTotal  = "devmapper/space-map-total"
+	ThinNeedsCheck     = "devmapper/needs-check"
+	ThinTransaction    = "devmapper/transaction-id-unexpected"
+	ThinOutOfData      = "devmapper/out-of-data-space"
+	ThinOutOfMetadata  = "devmapper/out-of-metadata-space"
+	ThinHeldRoot       = "devmapper/metadata-snapshot-held"
+	ThinXMLUnreadable  = "devmapper/thin-xml-unreadable"
 )
 
 // Classes is the table of everything that can be wrong with the four layers. The first action is the default of a class; a
@@ -110,7 +110,7 @@ var crossClasses = finding.Classes{
 	{ID: UnknownInPool, Title: "thin device that <pool>.db has never known", Severity: finding.Warning, Shape: finding.Orphan,
 		Explain: "The pool has a thin device whose id <pool>.db has never given out. Either <pool>.db is older than the pool (restored from a copy), and containerd will fail with \"file exists\" when it comes to " +
 			"this id, or the device belongs to somebody else: an LVM volume, another containerd, a virtual machine. It is never deleted unless asked for by name.",
-		Actions: []finding.ActionDoc{actBlock, actDiscard, actIgnore}},
+		Actions: []finding.ActionDoc{actSequence, actBlock, actDiscard, actIgnore}},
 	{ID: NotInPool, Title: "thin device of a record is gone", Severity: finding.Error, Shape: finding.Dangling,
 		Explain: "<pool>.db has a record, but the pool has no thin device with its id: the content of that layer is lost. If the record is Activated, containerd's plugin does not load (once), with " +
 			"\"no data available\". Marking the record Faulty lets the plugin load. When many are missing this is probably the wrong pool.",
