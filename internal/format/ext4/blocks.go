@@ -30,12 +30,12 @@ func (in *Inode) walkMap(fs *FS, onData func(Extent) bool, onMap func(uint64) bo
 	if in.Flags&FlagInlineData != 0 || !in.hasMap() {
 		return nil
 	}
-	w := mapWalk{fs: fs, in: in, onData: onData, onMap: onMap, report: report, budget: fs.limit + 16}
+	w := mapWalk{in: in, onData: onData, onMap: onMap, report: report, budget: fs.limit + 16}
 	if in.Flags&FlagExtents != 0 {
-		err := w.extents(in.BlockField(), -1, 0)
+		err := w.extents(fs, in.BlockField(), -1, 0)
 		return w.finish(err)
 	}
-	return w.finish(w.indirects())
+	return w.finish(w.indirects(fs))
 }
 
 // hasMap says whether the block field holds a map at all.
@@ -57,9 +57,9 @@ func (in *Inode) isFastSymlink() bool {
 	return in.Flags&FlagExtents == 0 || le.Uint16(in.Raw[InodeBlock:]) != ExtentMagic
 }
 
-// mapWalk is one walk over the map of an inode.
+// mapWalk is one walk over the map of an inode. The file system is passed along beside it, so that the compiler sees that neither
+// the walk nor the functions in it outlive the call: walking a map of direct blocks allocates nothing.
 type mapWalk struct {
-	fs     *FS
 	in     *Inode
 	onData func(Extent) bool
 	onMap  func(uint64) bool
@@ -86,14 +86,14 @@ func (w *mapWalk) flush() {
 }
 
 // spend takes n blocks from the budget and stops the walk when it is used up.
-func (w *mapWalk) spend(n uint64) bool {
+func (w *mapWalk) spend(fs *FS, n uint64) bool {
 	if w.done {
 		return false
 	}
 	if n > w.budget {
 		w.flush()
 		w.done = true
-		w.report.inode(KindBlockCycle, w.in.Number, 0, w.in.Offset+InodeBlock, "its map holds more blocks than the file system has (%d)", w.fs.limit)
+		w.report.inode(KindBlockCycle, w.in.Number, 0, w.in.Offset+InodeBlock, "its map holds more blocks than the file system has (%d)", fs.limit)
 		return false
 	}
 	w.budget -= n
@@ -101,8 +101,8 @@ func (w *mapWalk) spend(n uint64) bool {
 }
 
 // enter checks a map block before it is read: within bounds, not its own ancestor. depth counts from 0 at the first block.
-func (w *mapWalk) enter(block uint64, depth int, from int64) bool {
-	if !w.fs.BlockOK(block) {
+func (w *mapWalk) enter(fs *FS, block uint64, depth int, from int64) bool {
+	if !fs.BlockOK(block) {
 		w.report.inode(KindBlockRange, w.in.Number, block, from, "map block %d lies outside the file system", block)
 		return false
 	}
@@ -113,7 +113,7 @@ func (w *mapWalk) enter(block uint64, depth int, from int64) bool {
 		}
 	}
 	w.path[depth] = block
-	if !w.spend(1) {
+	if !w.spend(fs, 1) {
 		return false
 	}
 	if w.onMap != nil && !w.onMap(block) {
@@ -123,17 +123,17 @@ func (w *mapWalk) enter(block uint64, depth int, from int64) bool {
 }
 
 // indirects walks the 15 block numbers of a block map.
-func (w *mapWalk) indirects() error {
-	per := uint64(w.fs.sb.BlockSize / 4)
+func (w *mapWalk) indirects(fs *FS) error {
+	per := uint64(fs.sb.BlockSize / 4)
 	field := w.in.BlockField()
 	for i := range 12 {
-		w.single(uint64(i), le.Uint32(field[4*i:]), w.in.Offset+InodeBlock+int64(4*i))
+		w.single(fs, uint64(i), le.Uint32(field[4*i:]), w.in.Offset+InodeBlock+int64(4*i))
 	}
 	first, span := uint64(12), per
 	for level := 1; level <= 3 && !w.done; level++ {
 		at := 4 * (11 + level)
 		if b := le.Uint32(field[at:]); b != 0 {
-			if err := w.indirect(uint64(b), level, 0, first, span, w.in.Offset+InodeBlock+int64(at)); err != nil {
+			if err := w.indirect(fs, uint64(b), level, 0, first, span, w.in.Offset+InodeBlock+int64(at)); err != nil {
 				return err
 			}
 		}
@@ -144,27 +144,27 @@ func (w *mapWalk) indirects() error {
 }
 
 // indirect walks an indirect block of the given level; span is the number of logical blocks below it, from first on.
-func (w *mapWalk) indirect(block uint64, level, depth int, first, span uint64, from int64) error {
-	if !w.enter(block, depth, from) {
+func (w *mapWalk) indirect(fs *FS, block uint64, level, depth int, first, span uint64, from int64) error {
+	if !w.enter(fs, block, depth, from) {
 		return nil
 	}
-	buf := w.fs.take()
-	defer w.fs.give(buf)
-	if err := w.fs.ReadBlock(block, *buf); err != nil {
+	buf := fs.take()
+	defer fs.give(buf)
+	if err := fs.ReadBlock(block, *buf); err != nil {
 		return fmt.Errorf("inode %d: map block: %w", w.in.Number, err)
 	}
 	per := len(*buf) / 4
 	span /= uint64(per)
-	at := w.fs.offset(block)
+	at := fs.offset(block)
 	for i := 0; i < per && !w.done; i++ {
 		b := le.Uint32((*buf)[4*i:])
 		logical := first + uint64(i)*span
 		switch {
 		case b == 0:
 		case level == 1:
-			w.single(logical, b, at+int64(4*i))
+			w.single(fs, logical, b, at+int64(4*i))
 		default:
-			if err := w.indirect(uint64(b), level-1, depth+1, logical, span, at+int64(4*i)); err != nil {
+			if err := w.indirect(fs, uint64(b), level-1, depth+1, logical, span, at+int64(4*i)); err != nil {
 				return err
 			}
 		}
@@ -173,7 +173,7 @@ func (w *mapWalk) indirect(block uint64, level, depth int, first, span uint64, f
 }
 
 // single adds one block of a block map to the run, or begins a new one. off is where its number stands.
-func (w *mapWalk) single(logical uint64, block uint32, off int64) {
+func (w *mapWalk) single(fs *FS, logical uint64, block uint32, off int64) {
 	if block == 0 || w.done || w.onData == nil {
 		return
 	}
@@ -181,11 +181,11 @@ func (w *mapWalk) single(logical uint64, block uint32, off int64) {
 		w.done = true // no file is that long; the rest of a triple map cannot be reached
 		return
 	}
-	if !w.fs.BlockOK(uint64(block)) {
+	if !fs.BlockOK(uint64(block)) {
 		w.report.inode(KindBlockRange, w.in.Number, uint64(block), off, "block %d of the file is at %d, outside the file system", logical, block)
 		return
 	}
-	if !w.spend(1) {
+	if !w.spend(fs, 1) {
 		return
 	}
 	r := &w.run
@@ -198,10 +198,10 @@ func (w *mapWalk) single(logical uint64, block uint32, off int64) {
 }
 
 // extents walks a node of an extent tree. depth is what its parent says it must be, -1 for the root; at is its block, 0 for the root.
-func (w *mapWalk) extents(node []byte, depth int, at uint64) error {
+func (w *mapWalk) extents(fs *FS, node []byte, depth int, at uint64) error {
 	off := w.in.Offset + InodeBlock
 	if at != 0 {
-		off = w.fs.offset(at)
+		off = fs.offset(at)
 	}
 	magic, entries, most, d := le.Uint16(node), int(le.Uint16(node[2:])), int(le.Uint16(node[4:])), int(le.Uint16(node[6:]))
 	room := (len(node) - ExtentHeaderSize) / ExtentEntrySize
@@ -224,10 +224,10 @@ func (w *mapWalk) extents(node []byte, depth int, at uint64) error {
 		e := node[ExtentHeaderSize+ExtentEntrySize*i:][:ExtentEntrySize]
 		eoff := off + int64(ExtentHeaderSize+ExtentEntrySize*i)
 		if d == 0 {
-			w.leaf(e, eoff)
+			w.leaf(fs, e, eoff)
 			continue
 		}
-		if err := w.child(e, d, eoff); err != nil {
+		if err := w.child(fs, e, d, eoff); err != nil {
 			return err
 		}
 	}
@@ -235,26 +235,26 @@ func (w *mapWalk) extents(node []byte, depth int, at uint64) error {
 }
 
 // child descends into the node that an index entry of a node of the given depth names.
-func (w *mapWalk) child(e []byte, depth int, off int64) error {
+func (w *mapWalk) child(fs *FS, e []byte, depth int, off int64) error {
 	block := uint64(le.Uint32(e[4:])) | uint64(le.Uint16(e[8:]))<<32
 	level := 0
 	for level < len(w.path) && w.path[level] != 0 {
 		level++
 	}
-	if level == len(w.path) || !w.enter(block, level, off) {
+	if level == len(w.path) || !w.enter(fs, block, level, off) {
 		return nil
 	}
 	defer func() { w.path[level] = 0 }()
-	buf := w.fs.take()
-	defer w.fs.give(buf)
-	if err := w.fs.ReadBlock(block, *buf); err != nil {
+	buf := fs.take()
+	defer fs.give(buf)
+	if err := fs.ReadBlock(block, *buf); err != nil {
 		return fmt.Errorf("inode %d: extent tree node: %w", w.in.Number, err)
 	}
-	return w.extents(*buf, depth-1, block)
+	return w.extents(fs, *buf, depth-1, block)
 }
 
 // leaf hands out one extent.
-func (w *mapWalk) leaf(e []byte, off int64) {
+func (w *mapWalk) leaf(fs *FS, e []byte, off int64) {
 	if w.onData == nil {
 		return
 	}
@@ -268,10 +268,10 @@ func (w *mapWalk) leaf(e []byte, off int64) {
 		w.report.inode(KindExtentLength, w.in.Number, x.Physical, off, "extent at block %d of the file has length %d", x.Logical, x.Length)
 	case uint64(x.Logical) < w.next:
 		w.report.inode(KindExtentOrder, w.in.Number, x.Physical, off, "extent at block %d of the file comes after block %d", x.Logical, w.next-1)
-	case !w.fs.rangeOK(x.Physical, uint64(x.Length)):
+	case !fs.rangeOK(x.Physical, uint64(x.Length)):
 		w.report.inode(KindBlockRange, w.in.Number, x.Physical, off, "block %d of the file is at %d, %d blocks, outside the file system", x.Logical, x.Physical, x.Length)
 		w.next = end
-	case w.spend(uint64(x.Length)):
+	case w.spend(fs, uint64(x.Length)):
 		w.next = end
 		if !w.onData(x) {
 			w.done = true
