@@ -14,7 +14,7 @@ import (
 // ctx ends the check and is returned. Damage, also unreadable bytes, is no error.
 //
 // Trees are checked one after the other, nested buckets by the place of their top page, so that the file is read forward
-// for the most part. That needs 24 bytes for each bucket with pages of its own.
+// for the most part. That needs 32 bytes for each bucket with pages of its own.
 func (f *File) Check(ctx context.Context, progress func(bytes int64) error) (*Report, error) {
 	c := f.newChecker(ctx, progress)
 	if err := c.run(); err != nil {
@@ -55,14 +55,28 @@ type bucketRef struct {
 	parent int32
 }
 
-// frame is the state of one level of a tree: the page, and the range of keys that its child may have.
+// frame is the state of one level of a tree: the page, and the range of keys that its child may have. Each has a window of
+// its own, so that what was read ahead at one level is not lost to the next.
 type frame struct {
 	node
+	win    *window
 	lo, hi []byte
+	order  []childRef
+	pages  []uint64 // of order
+}
+
+// childRef is element elem of a branch.
+type childRef struct {
+	page uint64
+	elem int
 }
 
 func (f *File) newChecker(ctx context.Context, progress func(int64) error) *checker {
-	return &checker{f: f, ctx: ctx, progress: progress, src: &window{r: f.r, size: f.size}}
+	return &checker{f: f, ctx: ctx, progress: progress, src: f.newWindow()}
+}
+
+func (f *File) newWindow() *window {
+	return &window{r: f.r, size: f.size, pageSize: int64(f.pageSize)}
 }
 
 func (c *checker) run() error {
@@ -88,8 +102,12 @@ func (c *checker) run() error {
 		level := c.queue
 		c.queue = nil
 		slices.SortFunc(level, func(a, b int32) int { return cmp.Compare(c.buckets[a].root, c.buckets[b].root) })
-		for _, b := range level {
-			c.now = b
+		plan := make([]uint64, len(level))
+		for i, b := range level {
+			plan[i] = c.buckets[b].root
+		}
+		for i, b := range level {
+			c.now, c.frame(0).win.plan = b, plan[i+1:]
 			c.tree(c.buckets[b].root, 0, nil, nil)
 		}
 	}
@@ -182,11 +200,8 @@ func (c *checker) tree(id uint64, depth int, lo, hi []byte) {
 		c.add(c.f.faultf(BadPage, id, "lies more than %d pages deep", maxDepth))
 		return
 	}
-	for depth >= len(c.frames) {
-		c.frames = append(c.frames, new(frame))
-	}
-	fr := c.frames[depth]
-	fl := c.f.readHeader(c.src, id, &fr.node)
+	fr := c.frame(depth)
+	fl := c.f.readHeader(fr.win, id, &fr.node)
 	if fl == nil {
 		fl = c.f.extend(&fr.node, c.claim)
 	}
@@ -210,8 +225,17 @@ func (c *checker) tree(id uint64, depth int, lo, hi []byte) {
 	}
 }
 
-// children goes on below a branch.
+// frame gives the frame for pages at depth.
+func (c *checker) frame(depth int) *frame {
+	for depth >= len(c.frames) {
+		c.frames = append(c.frames, &frame{win: c.f.newWindow()})
+	}
+	return c.frames[depth]
+}
+
+// children goes on below a branch, in the order in which the children lie in the file.
 func (c *checker) children(fr *frame, depth int, hi []byte) {
+	fr.order, fr.pages = fr.order[:0], fr.pages[:0]
 	for i := range int(fr.head.count) {
 		e := fr.element(i)
 		if fr.fault(i, &e) != "" {
@@ -221,16 +245,25 @@ func (c *checker) children(fr *frame, depth int, hi []byte) {
 			c.add(fl)
 			continue
 		}
+		fr.order = append(fr.order, childRef{e.child, i})
+	}
+	slices.SortFunc(fr.order, func(a, b childRef) int { return cmp.Compare(a.page, b.page) })
+	for _, child := range fr.order {
+		fr.pages = append(fr.pages, child.page)
+	}
+	for at, child := range fr.order {
+		e := fr.element(child.elem)
 		k, err := fr.keyOf(&e)
 		if err != nil {
 			continue // the page check said so
 		}
 		fr.lo = append(fr.lo[:0], k...)
 		upper := hi
-		if i+1 < int(fr.head.count) {
-			upper = fr.upper(i+1, hi)
+		if child.elem+1 < int(fr.head.count) {
+			upper = fr.upper(child.elem+1, hi)
 		}
-		c.tree(e.child, depth+1, fr.lo, upper)
+		c.frame(depth + 1).win.plan = fr.pages[at+1:]
+		c.tree(child.page, depth+1, fr.lo, upper)
 	}
 }
 

@@ -51,7 +51,7 @@ func (c *checker) checkFreelist(m Meta) bool {
 // readFreelist reads count page numbers at offset off. bbolt writes them in ascending order.
 func (c *checker) readFreelist(m Meta, off int64, count uint64) bool {
 	wrong, why, last := 0, "", uint64(0)
-	var b [4096]byte
+	b := make([]byte, min(8*count, 64<<10))
 	for done := uint64(0); done < count; {
 		chunk := b[:min(uint64(len(b)), 8*(count-done))]
 		if err := c.src.readAt(chunk, off+8*int64(done)); err != nil {

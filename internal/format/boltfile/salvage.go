@@ -36,13 +36,15 @@ func (f *File) Salvage(ctx context.Context, fn func(e Element) error) error {
 	if err := c.run(); err != nil {
 		return fmt.Errorf("salvage %s: %w", f.name, err)
 	}
-	s := &salvage{f: f, ctx: ctx, fn: fn, tree: c, src: &window{r: f.r, size: f.size}}
+	s := &salvage{f: f, ctx: ctx, fn: fn, tree: c, src: f.newWindow()}
 	s.budget.Store(int64(8*f.pages) + 1000)
+	planned := uint64(0)
 	for id := uint64(0); id < f.pages; {
-		if id%256 == 0 {
+		if id >= planned {
 			if err := ctx.Err(); err != nil {
 				return fmt.Errorf("salvage %s: %w", f.name, err)
 			}
+			planned = s.plan(id)
 		}
 		next, err := s.page(id)
 		if err != nil {
@@ -59,10 +61,22 @@ type salvage struct {
 	ctx    context.Context
 	fn     func(e Element) error
 	tree   *checker
-	src    source
+	src    *window
 	given  pageSet // top pages of buckets that were given out
 	budget atomic.Int64
 	n      node
+}
+
+// plan tells the window which pages from first on are wanted, and returns the number of the first page after these.
+func (s *salvage) plan(first uint64) uint64 {
+	end := min(first+512, s.f.pages)
+	s.src.plan = s.src.plan[:0]
+	for id := first; id < end; id++ {
+		if !s.reached(id) {
+			s.src.plan = append(s.src.plan, id)
+		}
+	}
+	return end
 }
 
 // reached reports whether the current transaction uses page id and it could be read.

@@ -1,21 +1,25 @@
 package boltfile
 
-import "io"
-
-// Read-ahead of a window: after a jump it reads little, and doubles while the bytes asked for go forward.
-const (
-	firstReadAhead = 8 << 10
-	maxReadAhead   = 512 << 10
-	maxForwardGap  = 64 << 10
+import (
+	"fmt"
+	"io"
 )
 
-// window is a source for a reader that mostly goes forward: it keeps one run of consecutive bytes. For one goroutine.
+// A window reads at most maxRun bytes at once, and up to maxGap bytes that nobody asked for to join two reads.
+const (
+	maxRun = 256 << 10
+	maxGap = 4 << 10
+)
+
+// window is a source for a reader that knows which pages it will need next: it keeps one run of consecutive bytes. For one
+// goroutine.
 type window struct {
-	r     io.ReaderAt
-	size  int64
-	buf   []byte
-	off   int64 // of buf[0]
-	ahead int64 // bytes to read next time
+	r        io.ReaderAt
+	size     int64
+	pageSize int64
+	plan     []uint64 // pages that will be asked for, ascending; they are read together with one before them
+	buf      []byte
+	off      int64 // of buf[0]
 }
 
 func (w *window) readAt(buf []byte, off int64) error {
@@ -23,20 +27,31 @@ func (w *window) readAt(buf []byte, off int64) error {
 		copy(buf, w.buf[at:])
 		return nil
 	}
-	if len(buf) > maxReadAhead/2 || off < 0 || off > w.size || int64(len(buf)) > w.size-off {
+	if off < 0 || off > w.size || int64(len(buf)) > w.size-off {
+		return fmt.Errorf("read %d bytes at offset %d: past the end of the file at %d", len(buf), off, w.size)
+	}
+	end := w.run(off, off+int64(len(buf)))
+	if end-off > maxRun {
 		return readFull(w.r, buf, off)
 	}
-	if gap := off - (w.off + int64(len(w.buf))); len(w.buf) > 0 && gap > -int64(len(buf)) && gap <= maxForwardGap {
-		w.ahead = min(2*w.ahead, maxReadAhead)
-	} else {
-		w.ahead = firstReadAhead
-	}
-	want := min(max(w.ahead, int64(len(buf))), w.size-off)
-	w.off, w.buf = off, grow(w.buf, want)
+	w.off, w.buf = off, grow(w.buf, end-off)
 	if err := readFull(w.r, w.buf, off); err != nil {
-		w.buf = w.buf[:0] // perhaps only what was read ahead is unreadable
+		w.buf = w.buf[:0] // perhaps only what comes later is unreadable
 		return readFull(w.r, buf, off)
 	}
 	copy(buf, w.buf)
 	return nil
+}
+
+// run says how far to read at off when at least the bytes up to end are wanted.
+func (w *window) run(off, end int64) int64 {
+	for _, page := range w.plan {
+		if page >= uint64(w.size/w.pageSize) || int64(page)*w.pageSize > end+maxGap {
+			break
+		}
+		if next := (int64(page) + 1) * w.pageSize; next > end && next-off <= maxRun {
+			end = next
+		}
+	}
+	return end
 }
