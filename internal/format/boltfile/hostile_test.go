@@ -126,6 +126,10 @@ func TestHostileShapes(t *testing.T) {
 				binary.LittleEndian.PutUint32(f.data[p*f.ps+pageHeader+4:], elementSize*0xffff)
 			}
 		}, BadPage},
+		{"first key is right behind the first of many elements, and empty", func(f *forge) {
+			f.header(2, flagLeaf, 5000, 0)
+			binary.LittleEndian.PutUint32(f.data[2*f.ps+pageHeader+4:], elementSize)
+		}, BadPage},
 		{"no page is what it should be", func(f *forge) {
 			rnd := rand.New(rand.NewPCG(3, 4))
 			for i := 2 * f.ps; i < len(f.data); i++ {

@@ -41,6 +41,11 @@ type node struct {
 	key, last, val []byte // for keys and values past buf
 }
 
+// setHead sets the header, and with it where the elements end.
+func (n *node) setHead(h header) {
+	n.head, n.first = h, pageHeader+elementSize*int64(h.count)
+}
+
 // element is a decoded leaf or branch element.
 type element struct {
 	flags uint32 // leaf
@@ -169,7 +174,7 @@ func (f *File) readHeader(src source, id uint64, n *node) *fault {
 	if err := src.readAt(n.buf, n.off); err != nil {
 		return f.faultf(ReadError, id, "%v", err)
 	}
-	n.head = parseHeader(n.buf)
+	n.setHead(parseHeader(n.buf))
 	switch h := &n.head; {
 	case len(n.buf) < pageHeader:
 		return f.faultf(Truncated, id, "the file ends inside its header")
@@ -185,7 +190,6 @@ func (f *File) readHeader(src source, id uint64, n *node) *fault {
 // as far as elements fill it: more is reported by Check, not read. claim, if not nil, is called for each overflow page
 // before it is read, and can refuse it.
 func (f *File) extend(n *node, claim func(page uint64) *fault) *fault {
-	n.first = pageHeader + elementSize*int64(n.head.count)
 	if n.head.overflow > 0 && n.head.count > 0 && n.miscount() == "" {
 		if fl := f.extendOverflow(n, claim); fl != nil {
 			return fl
@@ -262,8 +266,8 @@ func (f *File) load(src source, id uint64, n *node) *fault {
 // loadInline takes the page inside an inline bucket, which data holds. at names the place for messages.
 func (n *node) loadInline(data []byte) (fault string) {
 	n.src, n.page, n.off = nil, 0, -1
-	n.buf, n.extent, n.head = data, int64(len(data)), parseHeader(data)
-	n.first = pageHeader + elementSize*int64(n.head.count)
+	n.buf, n.extent = data, int64(len(data))
+	n.setHead(parseHeader(data))
 	switch {
 	case len(data) < pageHeader:
 		return fmt.Sprintf("inline bucket of %d bytes is too short for a page header", len(data))

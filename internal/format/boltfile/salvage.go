@@ -96,19 +96,19 @@ func (s *salvage) page(id uint64) (next uint64, err error) {
 	if n.extent < pageHeader+elementSize || s.src.readAt(n.buf, n.off) != nil {
 		return next, nil
 	}
-	n.head = parseHeader(n.buf)
-	h := n.head
+	h := parseHeader(n.buf)
+	n.setHead(h)
 	named := h.id == id && h.flags == flagLeaf
 	if other := h.id == id && (h.flags == flagBranch || h.flags == flagFreelist || h.flags == flagMeta); other {
 		return next, nil
 	}
-	n.first = pageHeader + elementSize*int64(h.count)
 	repaired := !named || n.miscount() != ""
 	if repaired && !s.infer(n) {
 		if !named {
 			return next, nil
 		}
-		n.head, repaired = h, false
+		n.setHead(h)
+		repaired = false
 	}
 	if h.count == 0 && !repaired {
 		return next, nil
@@ -128,8 +128,7 @@ func (s *salvage) infer(n *node) bool {
 	if pos == 0 || pos%elementSize != 0 || pos/elementSize >= 0xffff {
 		return false
 	}
-	n.head = header{id: n.page, flags: flagLeaf, count: uint16(pos / elementSize)}
-	n.first = pageHeader + int64(pos)
+	n.setHead(header{id: n.page, flags: flagLeaf, count: uint16(pos / elementSize)})
 	end := n.first
 	for i := range min(int(n.head.count), len(n.buf)/elementSize-1) {
 		e := n.element(i)
