@@ -15,7 +15,8 @@ type kvs struct {
 }
 
 func newKVS(u *unit, root treeobj.Ref) *kvs {
-	return &kvs{u: u, root: root, f: &versionFinder{u: u, b: newBlobReader(u)}}
+	b := newBlobReader(u)
+	return &kvs{u: u, root: root, f: &versionFinder{u: u, b: b, dirs: newDirCache(b)}}
 }
 
 // errNoKey is returned for keys that the tree does not have, or that lie below something unreadable.

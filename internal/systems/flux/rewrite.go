@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sort"
 
 	"fettle/internal/format/treeobj"
@@ -27,8 +26,7 @@ type rewriter struct {
 	u     *unit
 	b     *blobReader
 	scan  treeobj.Scanner
-	dirs  map[treeobj.Ref]*openDir // directories that locate looked at lately
-	kept  int                      // bytes of their content
+	dirs  *dirCache // that locate looked at lately
 	edits map[treeobj.Ref]map[string]edit
 	taint *taint // directories with edits at or below them; computed by rewrite
 	memo  map[treeobj.Ref]treeobj.Ref
@@ -38,7 +36,8 @@ type rewriter struct {
 }
 
 func newRewriter(u *unit, alg treeobj.Alg) *rewriter {
-	return &rewriter{u: u, b: newBlobReader(u), edits: map[treeobj.Ref]map[string]edit{},
+	b := newBlobReader(u)
+	return &rewriter{u: u, b: b, dirs: newDirCache(b), edits: map[treeobj.Ref]map[string]edit{},
 		memo: map[treeobj.Ref]treeobj.Ref{}, blobs: map[treeobj.Ref][]byte{}, alg: alg}
 }
 
@@ -50,62 +49,13 @@ func (w *rewriter) set(k editKey, e edit) {
 	w.edits[k.dir][k.name] = e
 }
 
-// openDir is a parsed directory of which the entries of the first level are known by name, so that naming each of many
-// keys of one directory does not take the square of its size.
-type openDir struct {
-	tree  *treeobj.Tree
-	first map[string]int
-}
-
-// parsed returns the directory ref; nil when it cannot be read. It must not be changed.
-func (w *rewriter) parsed(ref treeobj.Ref) *openDir {
-	if d := w.dirs[ref]; d != nil {
-		return d
-	}
-	content, have := w.b.get(ref)
-	if !have {
-		return nil
-	}
-	t := new(treeobj.Scanner).ParseDir(slices.Clone(content)) // of its own: the rewriter's scanner is used for other things
-	if !t.IsDir() || t.Broken {
-		return nil
-	}
-	if w.kept += len(content); w.dirs == nil || w.kept > maxKeptDirs {
-		w.dirs, w.kept = map[treeobj.Ref]*openDir{}, len(content)
-	}
-	d := &openDir{tree: t, first: map[string]int{}}
-	w.dirs[ref] = d
-	for i := range t.Entries {
-		if e := &t.Entries[i]; e.Parent == -1 {
-			if _, twice := d.first[string(e.Name)]; !twice {
-				d.first[string(e.Name)] = i
-			}
-		}
-	}
-	return d
-}
-
-// maxKeptDirs bounds the content of the directories that are kept parsed, in bytes.
-const maxKeptDirs = 8 << 20
-
-// find is findEntry.
-func (d *openDir) find(parent int32, name string) int {
-	if parent != -1 {
-		return findEntry(d.tree, parent, name)
-	}
-	if i, ok := d.first[name]; ok {
-		return i
-	}
-	return -1
-}
-
 // locate finds the directory object that holds the entry of key. raw is the entry, nil if the directory is there and the
 // entry is not. ok is false when the way is blocked.
 func (w *rewriter) locate(root treeobj.Ref, key string) (k editKey, raw []byte, ok bool) {
 	names := treeobj.NamesOf(key)
 	at := root
 	for i := 0; i < len(names); {
-		d := w.parsed(at)
+		d := w.dirs.get(at)
 		if d == nil {
 			return editKey{}, nil, false
 		}

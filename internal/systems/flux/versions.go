@@ -23,7 +23,7 @@ type versionFinder struct {
 	u       *unit
 	current treeobj.Ref
 	b       *blobReader
-	scan    treeobj.Scanner
+	dirs    *dirCache
 	roots   []chosenRoot // other checkpoint rows, newest first
 	orphans []chosenRoot // roots among unreferenced blobs, newest first; found on first use
 	looked  bool
@@ -40,7 +40,8 @@ type goodTree struct {
 const maxGoodMemo = 1 << 16
 
 func newVersionFinder(u *unit, current treeobj.Ref) *versionFinder {
-	f := &versionFinder{u: u, current: current, b: newBlobReader(u), good: map[treeobj.Ref]goodTree{}}
+	b := newBlobReader(u)
+	f := &versionFinder{u: u, current: current, b: b, dirs: newDirCache(b), good: map[treeobj.Ref]goodTree{}}
 	for _, r := range u.distinctRoots() {
 		if r.ref != current && len(f.roots) < maxOrphanRoots {
 			f.roots = append(f.roots, r)
@@ -109,24 +110,20 @@ func (f *versionFinder) in(ctx context.Context, roots []chosenRoot, key string) 
 	return nil, nil
 }
 
-// resolve follows names from root through good directories. raw is valid until the next call; ref is set when the entry
-// is a dirref.
+// resolve follows names from root through good directories. ref is set when the entry is a dirref.
 func (f *versionFinder) resolve(root treeobj.Ref, names []string) (raw []byte, ref treeobj.Ref, ok bool) {
 	at := root
 	for i := 0; i < len(names); {
-		content, ok := f.b.get(at)
-		if !ok {
+		d := f.dirs.get(at)
+		if d == nil {
 			return nil, ref, false
 		}
-		t := f.scan.ParseDir(content)
-		if !t.IsDir() || t.Broken {
-			return nil, ref, false
-		}
+		t := d.tree
 		parent := int32(-1)
 		next := -1
 		// Inline directories are followed within the blob.
 		for ; i < len(names); i++ {
-			next = findEntry(t, parent, names[i])
+			next = d.find(parent, names[i])
 			if next < 0 || t.Entries[next].Rule != treeobj.RuleNone {
 				return nil, ref, false
 			}
