@@ -134,7 +134,7 @@ func drawMappings(t *rapid.T) map[uint64]Entry {
 		data := rapid.Uint64Range(0, testDataBlocks-30000).Draw(t, "data")
 		time := rapid.Uint32Range(0, 500).Draw(t, "time")
 		step := rapid.Uint64Range(1, 3).Draw(t, "step")
-		for i := range rapid.SampledFrom([]uint64{1, 5, 83, 84, 252, 253, 2000, 22000}).Draw(t, "length") {
+		for i := range rapid.SampledFrom([]uint64{1, 5, 83, 84, 252, 253, 2000, 6000}).Draw(t, "length") {
 			v := virtual + i*step
 			m[v] = Entry{v, data + i, time}
 		}
@@ -180,7 +180,7 @@ func drawEdits(t *rapid.T, m map[uint64]Entry) []Edit {
 		}
 		unmap := rapid.Bool().Draw(t, "unmap")
 		data := rapid.Uint64Range(0, testDataBlocks-30000).Draw(t, "data")
-		for i := range rapid.SampledFrom([]uint64{1, 2, 100, 400, 25000}).Draw(t, "span") {
+		for i := range rapid.SampledFrom([]uint64{1, 2, 100, 400, 6000}).Draw(t, "span") {
 			e := Edit{Entry{at + i, data + i, 600}, unmap}
 			edits = append(edits, e)
 			if unmap {
@@ -275,6 +275,57 @@ func TestManyDevices(t *testing.T) {
 		wantModel(t, got, want)
 	}
 	wantReader(t, f.Name(), want)
+}
+
+// Trees of three levels, and snapshots that empty a part of them.
+func TestDeepTrees(t *testing.T) {
+	f := newFile(t, 4096)
+	o := testOptions(4096)
+	b, err := New(f, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := map[uint64]Entry{}
+	for i := range uint64(70000) {
+		m[2*i] = Entry{2 * i, i, 1}
+	}
+	root, err := b.Tree(runsOf(m))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := model{1: {thinmeta.Details{MappedBlocks: 70000}, m}}
+	roots := map[uint32]Node{1: root}
+	for id, span := range map[uint32][2]uint64{2: {100, 101}, 3: {1, 139000}, 4: {0, 140000}, 5: {50000, 135000}, 6: {3000, 3001}} {
+		d := &modelDevice{mappings: map[uint64]Entry{}}
+		var edits []Edit
+		for v, e := range m {
+			if v >= span[0] && v < span[1] {
+				edits = append(edits, Edit{e, true})
+			} else {
+				d.mappings[v] = e
+			}
+		}
+		if roots[id], err = b.Change(root, edits...); err != nil {
+			t.Fatal(err)
+		}
+		d.details.MappedBlocks = uint64(len(d.mappings))
+		want[id] = d
+	}
+	for id, d := range want {
+		if err := b.Device(id, d.details, roots[id]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := b.Finish(); err != nil {
+		t.Fatal(err)
+	}
+	thinCheck(t, f.Name())
+	wantReader(t, f.Name(), want)
+	to, c := rewrite(t, f.Name(), Edits{})
+	wantReader(t, to, want)
+	if c.Written.MetadataUsed > c.MetadataUsed {
+		t.Errorf("the rewrite takes %d blocks, before %d", c.Written.MetadataUsed, c.MetadataUsed)
+	}
 }
 
 // A snapshot that changes one block shares all but the path to it: one leaf, one branch.

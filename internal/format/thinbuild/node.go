@@ -59,7 +59,7 @@ func parseNode(b []byte, block uint64) (rawNode, error) {
 	}
 	n, max, size := le.Uint32(b[16:]), le.Uint32(b[20:]), le.Uint32(b[24:])
 	// Each factor is bounded before they are multiplied.
-	if size == 0 || size > thinmeta.BlockSize || max > thinmeta.BlockSize || nodeHeader+uint64(max)*uint64(8+size) > thinmeta.BlockSize {
+	if size == 0 || size > thinmeta.BlockSize || max > thinmeta.BlockSize || max%3 != 0 || nodeHeader+uint64(max)*uint64(8+size) > thinmeta.BlockSize {
 		return r, fmt.Errorf("it claims room for %d entries with values of %d bytes", max, size)
 	}
 	if n > max {

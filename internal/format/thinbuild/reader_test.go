@@ -1,6 +1,7 @@
 package thinbuild
 
 import (
+	"context"
 	"testing"
 
 	"fettle/internal/format/thinmeta"
@@ -17,6 +18,7 @@ func readModel(t testing.TB, path string) model {
 	if _, problems := f.Super(); len(problems) > 0 {
 		t.Fatalf("superblock: %v", problems)
 	}
+	wantHealthy(t, f)
 	devices, err := f.Devices()
 	if err != nil {
 		t.Fatal(err)
@@ -44,4 +46,23 @@ func readModel(t testing.TB, path string) model {
 func wantReader(t testing.TB, path string, want model) {
 	t.Helper()
 	wantModel(t, readModel(t, path), want)
+}
+
+// wantHealthy checks everything, reference counts of data blocks included, which thin_check 0.9 does not look at.
+func wantHealthy(t testing.TB, f *thinmeta.File) {
+	t.Helper()
+	report, err := f.Check(context.Background(), thinmeta.CheckOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range report.Problems {
+		switch p.Kind {
+		case thinmeta.NeedsCheck, thinmeta.OutOfDataSpace, thinmeta.OutOfMetadataSpace, thinmeta.HeldRoot, thinmeta.TransactionID: // no damage
+		default:
+			t.Errorf("%s: %s", p.Kind, p.Text)
+		}
+	}
+	if !report.Complete {
+		t.Error("not everything could be looked at")
+	}
 }

@@ -115,7 +115,7 @@ func (r *rewriter) run(f *os.File) (*Comparison, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.setTime(b, trees, nodes)
+	raiseTime(b, r.c, r.edits, trees.details, nodes)
 	return finishDevices(b, r.c, r.edits, trees.details, nodes)
 }
 
@@ -234,26 +234,26 @@ func (r *rewriter) copyDevices(copies *copier, t deviceTrees) (map[uint32]Node, 
 	return nodes, nil
 }
 
-// setTime sees to it that the pool's time is not behind any device or mapping: the next snapshot would get a time at which blocks
+// raiseTime sees to it that the pool's time is not behind any device or mapping: the next snapshot would get a time at which blocks
 // are mapped already, and the kernel would take shared blocks for exclusive ones.
-func (r *rewriter) setTime(b *Builder, t deviceTrees, nodes map[uint32]Node) {
+func raiseTime(b *Builder, c *Comparison, e Edits, details map[uint32]thinmeta.Details, nodes map[uint32]Node) {
 	var newest uint32
 	for id, n := range nodes {
 		newest = max(newest, n.Newest())
-		for _, d := range []thinmeta.Details{t.details[id], r.edits.Details[id]} {
+		for _, d := range []thinmeta.Details{details[id], e.Details[id]} {
 			for _, time := range []uint32{d.CreationTime, d.SnapshotTime} {
-				if time <= maxTime {
+				if time <= maxTime { // a later one is damage: no mapping can have it
 					newest = max(newest, time)
 				}
 			}
 		}
 	}
 	switch {
-	case r.c.Roots != nil:
+	case c.Roots != nil:
 		// The true time may be later, by snapshots that left no trace in what was found.
 		b.o.Time = min(newest+1, maxTime)
 	case newest > b.o.Time:
-		r.note("the pool's time was %d, older than what it holds; it is %d now", b.o.Time, newest)
+		c.Notes = append(c.Notes, fmt.Sprintf("the pool's time was %d, older than what it holds; it is %d now", b.o.Time, newest))
 		b.o.Time = newest
 	}
 }

@@ -22,9 +22,10 @@ type source struct {
 
 // node reads a node. It is good until the next call.
 func (s *source) node(block uint64) (rawNode, error) {
-	if s.reads++; s.reads%256 == 0 && s.stop == nil {
+	if s.reads%256 == 0 && s.stop == nil {
 		s.stop = s.ctx.Err()
 	}
+	s.reads++
 	if s.stop != nil {
 		return rawNode{}, s.stop
 	}
