@@ -46,8 +46,23 @@ func said(r *Report) []string {
 // drawPool draws a pool of devices that are made by creating, snapshotting and writing.
 func drawPool(t *rapid.T) *modelPool {
 	p := &modelPool{dataBlocks: rapid.Uint64Range(1, 3*BitsPerBitmap).Draw(t, "data"), spare: rapid.IntRange(20, 60).Draw(t, "spare"),
-		devices: map[uint32]map[uint64]Run{}, held: rapid.Bool().Draw(t, "held")}
+		devices: map[uint32]map[uint64]Run{}}
+	hold := rapid.IntRange(0, 20).Draw(t, "hold") // before which step, if there is such a step
 	for i := range rapid.IntRange(0, 12).Draw(t, "devices") {
+		if i == hold {
+			p.held = map[uint32]map[uint64]Run{}
+			for id, dev := range p.devices {
+				p.held[id] = maps.Clone(dev)
+			}
+			for _, id := range slices.Sorted(maps.Keys(p.held)) { // some are gone, some changed, when the pool is looked at
+				switch rapid.IntRange(0, 4).Draw(t, "since") {
+				case 0:
+					delete(p.devices, id)
+				case 1:
+					p.devices[id][rapid.Uint64Range(0, 300).Draw(t, "virtual")] = Run{Data: p.dataBlocks - 1, Time: uint32(i)}
+				}
+			}
+		}
 		dev := map[uint64]Run{}
 		if len(p.devices) > 0 && rapid.Bool().Draw(t, "snapshot") {
 			ids := slices.Sorted(maps.Keys(p.devices))
@@ -106,10 +121,10 @@ func TestCleanPools(t *testing.T) {
 		if !r.Complete || r.DataUsed != uint64(len(m.data)) || r.DataAllocated != r.DataUsed || r.MetadataUsed != uint64(len(m.refs)) {
 			t.Fatalf("complete %v, data %d %d, metadata %d, want %d and %d", r.Complete, r.DataUsed, r.DataAllocated, r.MetadataUsed, len(m.data), len(m.refs))
 		}
-		sameDevices(t, p, r.Devices, !p.held)
+		sameDevices(t, p, r.Devices, p.held == nil)
 		sameRuns(t, p, f)
 		sameShares(t, p, f)
-		if p.held {
+		if p.held != nil {
 			sameHeld(t, p, image)
 		}
 		sameXML(t, p, f)
@@ -192,12 +207,13 @@ func sameHeld(t *rapid.T, p *modelPool, image []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := f.Check(context.Background(), CheckOptions{})
+	r, err := f.Check(context.Background(), CheckOptions{Memory: 1})
 	if err != nil || !r.Complete || len(r.Problems) != 1 {
 		t.Fatalf("%v: %+v", err, r)
 	}
-	sameDevices(t, p, r.Devices, true)
-	sameRuns(t, p, f)
+	then := &modelPool{devices: p.held}
+	sameDevices(t, then, r.Devices, true)
+	sameRuns(t, then, f)
 }
 
 func sameXML(t *rapid.T, p *modelPool, f *File) {
@@ -270,6 +286,15 @@ func TestDamage(t *testing.T) {
 		{name: "mapping root", late: func(m made) func([]byte) { return flip(m.mapping) }, broken: true, want: []string{"node-checksum TOP",
 			"~data-block-leaked *", "~metadata-block-leaked *",
 			"~mapping-missing dev 1", "~mapping-missing dev 2", "~mapping-missing dev 5"}},
+		{name: "index block", late: func(m made) func([]byte) { return flip(m.metaIndex) }, broken: true, want: []string{"x"}},
+		{name: "data index", late: func(m made) func([]byte) { return flip(m.dataIndex) }, broken: true, want: []string{"x"}},
+		{name: "data counts", late: func(m made) func([]byte) { return flip(m.dataCounts) }, broken: true, want: []string{"x"}},
+		{name: "metadata counts", late: func(m made) func([]byte) { return flip(m.metaCounts) }, broken: true, want: []string{"x"}},
+		{name: "details root", late: func(m made) func([]byte) { return flip(m.details) }, broken: true, want: []string{"x"}},
+		{name: "shared leaf", late: func(m made) func([]byte) { return flip(m.leaves[1][6]) }, broken: true, want: []string{"x"}},
+		{name: "metadata larger", change: func(m made) { le.PutUint64(m.blocks[0][offSuperMetaMap:], 5000); le.PutUint64(m.blocks[0][344:], 5000) }, want: []string{"x"}},
+		{name: "metadata smaller", change: func(m made) { le.PutUint64(m.blocks[0][offSuperMetaMap:], 20) }, want: []string{"x"}},
+		{name: "data zero", change: func(m made) { le.PutUint64(m.blocks[0][offSuperDataMap:], 0) }, want: []string{"x"}},
 		{name: "more data blocks than bitmaps", change: func(m made) { le.PutUint64(m.blocks[0][offSuperDataMap:], 70000) },
 			want: []string{"superblock-invalid 0"}},
 		{name: "too few data blocks", change: func(m made) { le.PutUint64(m.blocks[0][offSuperDataMap:], BitsPerBitmap*2+1) },
@@ -295,6 +320,31 @@ func TestDamage(t *testing.T) {
 				t.Errorf("complete is %v", r.Complete)
 			}
 		})
+	}
+}
+
+// TestSkipMappings leaves the devices' trees out: what is wrong in them is not seen, the rest is.
+func TestSkipMappings(t *testing.T) {
+	m, at := smallPool().make()
+	putCount(m.blocks[at.dataBitmaps[0]], 0, 1)
+	image := m.image()
+	image[at.leaves[1][0]*BlockSize+100] ^= 1
+	image[at.dataBitmaps[1]*BlockSize+100] ^= 1
+	r := mustCheck(t, image, CheckOptions{SkipMappings: true})
+	matchSaid(t, said(r), []string{fmt.Sprint("bitmap-checksum ", at.dataBitmaps[1])}, nil)
+	if len(r.Devices) != 3 || r.Mappings != 0 || r.Devices[0].Mapped != 0 || r.Devices[0].Unreadable {
+		t.Errorf("%+v", r.Devices)
+	}
+}
+
+// TestProblemsAreBounded leaks every other block.
+func TestProblemsAreBounded(t *testing.T) {
+	m, at := smallPool().make()
+	for i := 1000; i < 9000; i += 2 {
+		putCount(m.blocks[at.dataBitmaps[0]], i, 1)
+	}
+	if r := mustCheck(t, m.image(), CheckOptions{}); r.More != 3000 || len(r.Problems) != 1001 {
+		t.Errorf("%d problems and %d more", len(r.Problems), r.More)
 	}
 }
 

@@ -64,7 +64,7 @@ func tryAll(tb testing.TB, image []byte) *Report {
 // TestFields puts impossible values into each field of each sort of block, with the wrong checksum and with the right one.
 func TestFields(t *testing.T) {
 	p := smallPool()
-	p.held = true
+	p.held = p.devices
 	m, at := p.make()
 	good := m.image()
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -207,7 +207,7 @@ func TestCancel(t *testing.T) {
 // FuzzCheck changes bytes of a good pool and mends the checksums, so that the changes get past them.
 func FuzzCheck(f *testing.F) {
 	p := smallPool()
-	p.held, p.spare = true, 8
+	p.held, p.spare = p.devices, 8
 	m, at := p.make()
 	good := m.image()
 	f.Add([]byte{})

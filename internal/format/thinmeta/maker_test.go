@@ -3,7 +3,9 @@ package thinmeta
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"testing"
 )
@@ -91,14 +93,15 @@ type modelPool struct {
 	dataBlocks uint64
 	spare      int // metadata blocks behind those in use
 	devices    map[uint32]map[uint64]Run
-	held       bool // a metadata snapshot of the same trees is held
+	held       map[uint32]map[uint64]Run // devices of the metadata snapshot, nil if none is held
 }
 
 // layout says where things are in a made pool.
 type layout struct {
-	mapping, details, dataIndex, dataCounts, metaIndex, metaCounts, held int
-	dataBitmaps, metaBitmaps                                             []int
-	leaves                                                               map[uint32][]int // of each device
+	mapping, details, dataIndex, dataCounts, metaIndex, metaCounts int
+	held, heldMapping, heldDetails                                 int
+	dataBitmaps, metaBitmaps                                       []int
+	leaves                                                         map[uint32][]int // of each device
 }
 
 // make builds the pool. Leaves with the same content are shared between devices, as snapshots do; roots are not.
@@ -107,44 +110,72 @@ func (p *modelPool) make() (*maker, layout) {
 	at := layout{leaves: map[uint32][]int{}}
 	m.alloc(KindSuperblock)
 	m.refs[0] = 1
-	var tops, details []entry
-	made := map[string]int{}
-	for _, id := range slices.Sorted(maps.Keys(p.devices)) {
-		entries := modelEntries(p.devices[id])
-		reuse := func(part []entry) (int, bool) {
-			n, ok := made[leafKey(part)]
-			if len(entries) <= m.perNode {
-				return 0, false
-			}
-			if ok {
-				at.leaves[id] = append(at.leaves[id], n)
-			}
-			return n, ok
-		}
-		root := m.tree(sizeBlock, entries, reuse, func(n int, part []entry) {
-			made[leafKey(part)] = n
-			at.leaves[id] = append(at.leaves[id], n)
-			for _, e := range part {
-				m.data[binary.LittleEndian.Uint64(e.val)>>timeBits]++
-			}
-		})
-		m.refs[root]++
-		tops = append(tops, entry{uint64(id), u64(uint64(root))})
-		details = append(details, entry{uint64(id), append(append(u64(uint64(len(entries))), u64(0)...), u64(uint64(id)<<32|uint64(id))...)})
-	}
-	at.mapping, at.details = m.plain(sizeBlock, tops), m.plain(sizeDetails, details)
+	w := treeWriter{m: m, made: map[string]int{}, leaves: at.leaves}
+	at.mapping, at.details = w.trees(p.devices)
 	m.refs[at.mapping]++
 	m.refs[at.details]++
-	if p.held {
+	if p.held != nil {
+		at.heldMapping, at.heldDetails = at.mapping, at.details
+		if !reflect.DeepEqual(p.held, p.devices) {
+			w.leaves = map[uint32][]int{}
+			at.heldMapping, at.heldDetails = w.trees(p.held)
+		}
 		at.held, _ = m.alloc(KindSuperblock)
 		m.refs[at.held]++
-		m.refs[at.mapping]++
-		m.refs[at.details]++
+		m.refs[at.heldMapping]++
+		m.refs[at.heldDetails]++
 	}
 	dataUsed := p.dataMap(m, &at)
 	p.metaMap(m, &at)
 	p.superblock(m, &at, dataUsed)
 	return m, at
+}
+
+// treeWriter writes mapping and details trees. Equal leaves of devices that have more than one are written once, as are the trees of
+// a device that is the same in the pool and in the metadata snapshot.
+type treeWriter struct {
+	m      *maker
+	made   map[string]int // by content
+	leaves map[uint32][]int
+}
+
+func (w *treeWriter) trees(devices map[uint32]map[uint64]Run) (mapping, details int) {
+	var tops, all []entry
+	for _, id := range slices.Sorted(maps.Keys(devices)) {
+		entries := modelEntries(devices[id])
+		whole := fmt.Sprint(id, leafKey(entries))
+		root, ok := w.made[whole]
+		if !ok {
+			root = w.device(id, entries)
+			w.made[whole] = root
+		}
+		w.m.refs[root]++
+		tops = append(tops, entry{uint64(id), u64(uint64(root))})
+		all = append(all, entry{uint64(id), append(append(u64(uint64(len(entries))), u64(0)...), u64(uint64(id)<<32|uint64(id))...)})
+	}
+	return w.m.plain(sizeBlock, tops), w.m.plain(sizeDetails, all)
+}
+
+func (w *treeWriter) device(id uint32, entries []entry) int {
+	reuse := func(part []entry) (int, bool) {
+		n, ok := w.made[leafKey(part)]
+		if len(entries) <= w.m.perNode {
+			return 0, false
+		}
+		if ok {
+			w.leaves[id] = append(w.leaves[id], n)
+		}
+		return n, ok
+	}
+	return w.m.tree(sizeBlock, entries, reuse, func(n int, part []entry) {
+		if len(entries) > w.m.perNode {
+			w.made[leafKey(part)] = n
+		}
+		w.leaves[id] = append(w.leaves[id], n)
+		for _, e := range part {
+			w.m.data[binary.LittleEndian.Uint64(e.val)>>timeBits]++
+		}
+	})
 }
 
 func modelEntries(mappings map[uint64]Run) []entry {
@@ -234,10 +265,11 @@ func (p *modelPool) superblock(m *maker, at *layout, dataUsed uint64) {
 	le.PutUint32(b[336:], 128)
 	le.PutUint32(b[340:], 8)
 	put(344, used+uint64(p.spare))
-	if p.held {
+	if p.held != nil {
 		h := m.blocks[at.held]
 		copy(h[16:], b[16:])
 		clear(h[56:offSuperMapping])
+		copy(h[offSuperMapping:], append(u64(uint64(at.heldMapping)), u64(uint64(at.heldDetails))...))
 	}
 	for range p.spare {
 		m.blocks = append(m.blocks, make([]byte, BlockSize))

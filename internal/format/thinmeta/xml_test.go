@@ -92,8 +92,8 @@ func TestMalformedXML(t *testing.T) {
 	for _, c := range []struct {
 		name, old, new, want string
 	}{
-		{"cut off", "</superblock>\n", "", "line 26: the input ends before"},
-		{"cut off in a tag", "</superblock>\n", "</superb", "line 26: the input ends inside an element"},
+		{"cut off", "</superblock>\n", "", "line 23: the input ends before"},
+		{"cut off in a tag", "</superblock>\n", "</superb", "line 23: the input ends inside an element"},
 		{"not XML", `<?xml version="1.0"?>`, "hello", "line 1: text 'h'"},
 		{"not a number", `length="5"`, `length="5x"`, "line 5: attribute length"},
 		{"no attribute", ` length="5"`, ``, `line 5: <range_mapping> has no attribute "length"`},
@@ -105,7 +105,7 @@ func TestMalformedXML(t *testing.T) {
 		{"unknown", `<ref name="b"/>`, `<what/>`, "line 12: unknown element <what>"},
 		{"no quotes", `length="5"`, `length=5`, "line 5: value of attribute"},
 		{"wrong end", "  </device>\n  <device dev_id=\"3\"", "  </def>\n  <device dev_id=\"3\"", "line 14: </def> has no beginning"},
-		{"two superblocks", "</superblock>\n", "</superblock>\n<superblock/>", "line 26: <superblock> is not allowed here"},
+		{"two superblocks", "</superblock>\n", "</superblock>\n<superblock/>", "line 24: <superblock> is not allowed here"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if !strings.Contains(smallXML, c.old) {
