@@ -246,3 +246,79 @@ func everyDir(fs *FS) func(func(*Inode, error) bool) {
 		}
 	}
 }
+
+// patched is an image with some bytes changed.
+type patched struct {
+	io.ReaderAt
+	at   []int64
+	with [][]byte
+}
+
+func (p patched) ReadAt(buf []byte, off int64) (int, error) {
+	n, err := p.ReaderAt.ReadAt(buf, off)
+	for i, at := range p.at {
+		from, to := max(at, off), min(at+int64(len(p.with[i])), off+int64(n))
+		if from < to {
+			copy(buf[from-off:to-off], p.with[i][from-at:to-at])
+		}
+	}
+	return n, err
+}
+
+// Damage to the Lustre namespace is none to the format: every case is read without a problem of the format, and what is read differs
+// from the pristine image.
+func TestLustreDamage(t *testing.T) {
+	root := os.Getenv("FETTLE_FIXTURES")
+	if root == "" {
+		t.Skip("FETTLE_FIXTURES is not set: real images are not at hand")
+	}
+	raw, err := os.ReadFile(filepath.Join(root, "lustre", "damage", "damage.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var cases []struct {
+		ID      string
+		Patches map[string][][3]any
+	}
+	if err := json.Unmarshal(raw, &cases); err != nil {
+		t.Fatal(err)
+	}
+	for i, mdt := range []string{"mdt0000", "mdt0001"} {
+		base := openImage(t, lustreImage(t, "lustre-2.10.0-dne2/"+mdt+".img"))
+		pristine := digest(t, base)
+		for _, c := range cases {
+			p := patched{ReaderAt: base.r}
+			for _, change := range c.Patches[fmt.Sprintf("mdt%d", i)] {
+				b, err := hex.DecodeString(change[2].(string))
+				if err != nil {
+					t.Fatal(err)
+				}
+				p.at, p.with = append(p.at, int64(change[0].(float64))), append(p.with, b)
+			}
+			fs, err := New(p, base.size, c.ID)
+			if err != nil {
+				t.Fatalf("%s: %v", c.ID, err)
+			}
+			if got := digest(t, fs); (got == pristine) != (len(p.at) == 0) {
+				t.Errorf("%s on %s: %d changes, what is read is the same: %v", c.ID, mdt, len(p.at), got == pristine)
+			}
+		}
+	}
+}
+
+// digest reads everything and sums it up; a problem fails the test.
+func digest(t *testing.T, fs *FS) string {
+	var b bytes.Buffer
+	report := func(p Problem) { t.Errorf("%s: %v", fs.name, p) }
+	err := fs.SweepInodes(context.Background(), SweepOptions{Report: report}, func(in *Inode) error {
+		fmt.Fprintf(&b, "%d %o %d %d\n", in.Number, in.Mode, in.Links, in.Size)
+		if err := in.Xattrs(fs, func(x Xattr) bool { fmt.Fprintf(&b, "%s %x\n", x.FullName(), x.Value); return true }, report); err != nil || !in.IsDir() {
+			return err
+		}
+		return fs.Dir(in, func(d Dirent) bool { fmt.Fprintf(&b, "%d %s %x %x\n", d.Inode, d.Name, d.Type, d.Data); return true }, report)
+	})
+	if err != nil {
+		t.Errorf("%s: %v", fs.name, err)
+	}
+	return b.String()
+}

@@ -121,7 +121,7 @@ func readInode(t testing.TB, fs *FS, in *Inode, h *haul, buf []byte, report Repo
 func TestTinyImage(t *testing.T) {
 	fs := openTiny(t, tinyImage())
 	h := readEverything(t, fs, SweepOptions{})
-	if len(h.problems) > 0 || h.inodes != 17 || h.names != 8+5+4 || h.xattrs != 4 || h.extents != 2+3+1+1+1 {
+	if len(h.problems) > 0 || h.inodes != 17 || h.names != 8+5+4 || h.xattrs != 4 || h.extents != 1+1+3+3+1 {
 		t.Errorf("%+v", h)
 	}
 	slices.Sort(h.fids)
