@@ -34,8 +34,8 @@ func (c *checker) checkFreelist(m Meta) bool {
 		count, first = binary.LittleEndian.Uint64(b[pageHeader:]), first+8
 	}
 	end := min(c.f.size, int64(c.f.limit)*ps)
-	if room := uint64(end-off)/uint64(ps) - 1; uint64(h.overflow) > room {
-		return bad("has %d overflow pages, there is room for %d", h.overflow, room)
+	if room := (end - off) / ps; int64(h.overflow) >= room {
+		return bad("has %d overflow pages, but only %d whole pages are left where it begins", h.overflow, room)
 	}
 	if room := uint64(off+(int64(h.overflow)+1)*ps-first) / 8; count > room {
 		return bad("has %d entries, there is room for %d", count, room)

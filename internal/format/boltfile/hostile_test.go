@@ -16,7 +16,9 @@ type forge struct {
 }
 
 // newForge makes pages of 1024 bytes, with a valid meta page 0 that names root.
-func newForge(pages int, root uint64) *forge {
+func newForge(pages int, root uint64) *forge { return newForgeFree(pages, root, noFreelist) }
+
+func newForgeFree(pages int, root, freelist uint64) *forge {
 	f := &forge{make([]byte, pages*1024), 1024}
 	b := f.data[pageHeader:]
 	le := binary.LittleEndian
@@ -26,7 +28,7 @@ func newForge(pages int, root uint64) *forge {
 	le.PutUint32(b[4:], version)
 	le.PutUint32(b[8:], 1024)
 	le.PutUint64(b[16:], root)
-	le.PutUint64(b[32:], noFreelist)
+	le.PutUint64(b[32:], freelist)
 	le.PutUint64(b[40:], uint64(pages))
 	le.PutUint64(b[48:], 6)
 	sum := fnv.New64a()
@@ -171,6 +173,66 @@ func TestHostileShapes(t *testing.T) {
 			}
 			if limit := 21 * pages; len(r.lines) > 2*limit || r.parts > limit {
 				t.Errorf("%d lines, %d parts", len(r.lines), r.parts)
+			}
+		})
+	}
+}
+
+// Freelists that cannot be.
+func TestHostileFreelist(t *testing.T) {
+	le := binary.LittleEndian
+	for _, c := range []struct {
+		name  string
+		wreck func(f *forge, list []byte)
+		size  int // of the file in bytes, 0 for whole
+		kind  Kind
+	}{
+		{"is not one", func(f *forge, _ []byte) { f.header(9, flagLeaf, 0, 0) }, 0, BadFreelist},
+		{"goes on past the end", func(f *forge, _ []byte) { f.header(9, flagFreelist, 1, 0xffffffff) }, 0, BadFreelist},
+		{"goes on past the end inside its first page", func(f *forge, _ []byte) { f.header(9, flagFreelist, 1, 0xffffffff) }, 9*1024 + 100, BadFreelist},
+		{"more entries than room", func(f *forge, _ []byte) { f.header(9, flagFreelist, 0xfffe, 0) }, 0, BadFreelist},
+		{"huge count", func(f *forge, list []byte) {
+			f.header(9, flagFreelist, 0xffff, 0)
+			le.PutUint64(list, 1<<63+5)
+		}, 0, BadFreelist},
+		{"entry past the end", func(f *forge, list []byte) { le.PutUint64(list[8:], 10) }, 0, BadFreelist},
+		{"entry is a meta page", func(f *forge, list []byte) { le.PutUint64(list, 1) }, 0, BadFreelist},
+		{"same entry twice", func(f *forge, list []byte) { le.PutUint64(list[8:], 3) }, 0, BadFreelist},
+		{"entry is in use", func(f *forge, list []byte) { le.PutUint64(list, 2) }, 0, DoubleUse},
+		{"entry is the freelist", func(f *forge, list []byte) { le.PutUint64(list[8*5:], 9) }, 0, DoubleUse},
+		{"entry missing", func(f *forge, _ []byte) { f.header(9, flagFreelist, 5, 0) }, 0, LeakedPages},
+		{"good", func(*forge, []byte) {}, 0, ""},
+		{"good, with the count in the list", func(f *forge, list []byte) {
+			f.header(9, flagFreelist, 0xffff, 0)
+			copy(list[8:], list[:8*6])
+			le.PutUint64(list, 6)
+		}, 0, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := newForgeFree(10, 2, 9)
+			f.buckets(2)
+			f.header(9, flagFreelist, 6, 0)
+			list := f.data[9*f.ps+pageHeader:]
+			for i := range 6 {
+				le.PutUint64(list[8*i:], uint64(3+i))
+			}
+			c.wreck(f, list)
+			if c.size > 0 {
+				f.data = f.data[:c.size]
+			}
+			r := readAll(t, openBytes(t, f.data))
+			if c.kind == "" && (r.report.Free != 6 || r.report.Reachable != 4) {
+				t.Errorf("%+v", r.report)
+			}
+			found := c.kind == ""
+			for _, p := range r.report.Problems {
+				found = found || p.Kind == c.kind
+				if p.Kind != c.kind && p.Kind != OneMetaBad && c.size == 0 && (p.Kind != LeakedPages || c.kind != DoubleUse) {
+					t.Error(p)
+				}
+			}
+			if !found {
+				t.Errorf("no %s in %v", c.kind, r.report.Problems)
 			}
 		})
 	}
