@@ -47,6 +47,9 @@ type checker struct {
 	refs  []uint32 // references to the block that were found
 	slots []uint32 // index into facts of the block's tree, plus 1
 
+	// The superblock's size of a space map is known to be wrong, so that what is measured by it means little.
+	dataSizeBad, metaSizeBad bool
+
 	top, bottom, details *tree
 	roots                []rootEntry // of the devices, ascending
 	detailsOf            []detailsEntry
@@ -82,6 +85,7 @@ func (f *File) Check(ctx context.Context, o CheckOptions) (*Report, error) {
 
 func (c *checker) run() error {
 	n, s := c.f.blocks, &c.f.super
+	c.dataSizeBad, c.metaSizeBad = s.Data.Allocated > s.Data.Blocks, s.Metadata.Allocated > s.Metadata.Blocks+1 // told by Super
 	c.uses, c.refs, c.slots = make([]use, n), make([]uint32, n), make([]uint32, n)
 	c.refer(0, useSuper, 0)
 	c.superFacts()

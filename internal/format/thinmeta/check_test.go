@@ -286,15 +286,15 @@ func TestDamage(t *testing.T) {
 		{name: "mapping root", late: func(m made) func([]byte) { return flip(m.mapping) }, broken: true, want: []string{"node-checksum TOP",
 			"~data-block-leaked *", "~metadata-block-leaked *",
 			"~mapping-missing dev 1", "~mapping-missing dev 2", "~mapping-missing dev 5"}},
-		{name: "index block", late: func(m made) func([]byte) { return flip(m.metaIndex) }, broken: true, want: []string{"x"}},
-		{name: "data index", late: func(m made) func([]byte) { return flip(m.dataIndex) }, broken: true, want: []string{"x"}},
-		{name: "data counts", late: func(m made) func([]byte) { return flip(m.dataCounts) }, broken: true, want: []string{"x"}},
-		{name: "metadata counts", late: func(m made) func([]byte) { return flip(m.metaCounts) }, broken: true, want: []string{"x"}},
-		{name: "details root", late: func(m made) func([]byte) { return flip(m.details) }, broken: true, want: []string{"x"}},
-		{name: "shared leaf", late: func(m made) func([]byte) { return flip(m.leaves[1][6]) }, broken: true, want: []string{"x"}},
-		{name: "metadata larger", change: func(m made) { le.PutUint64(m.blocks[0][offSuperMetaMap:], 5000); le.PutUint64(m.blocks[0][344:], 5000) }, want: []string{"x"}},
-		{name: "metadata smaller", change: func(m made) { le.PutUint64(m.blocks[0][offSuperMetaMap:], 20) }, want: []string{"x"}},
-		{name: "data zero", change: func(m made) { le.PutUint64(m.blocks[0][offSuperDataMap:], 0) }, want: []string{"x"}},
+		{name: "index block", late: func(m made) func([]byte) { return flip(m.metaIndex) }, broken: true, want: []string{"index-checksum IB"}},
+		{name: "data index", late: func(m made) func([]byte) { return flip(m.dataIndex) }, broken: true, want: []string{"node-checksum DI", "~metadata-block-leaked *"}},
+		{name: "data counts", late: func(m made) func([]byte) { return flip(m.dataCounts) }, broken: true, want: []string{"node-checksum DC"}},
+		{name: "metadata counts", late: func(m made) func([]byte) { return flip(m.metaCounts) }, broken: true, want: []string{"node-checksum MC"}},
+		{name: "details root", late: func(m made) func([]byte) { return flip(m.details) }, broken: true, want: []string{"node-checksum DET", "~details-missing dev 1", "~details-missing dev 2", "~details-missing dev 5"}},
+		{name: "shared leaf", late: func(m made) func([]byte) { return flip(m.leaves[1][6]) }, broken: true, want: []string{"node-checksum LEAF", "~data-block-leaked *", "~mapped-blocks-wrong dev 1", "~mapped-blocks-wrong dev 2"}},
+		{name: "metadata larger", change: func(m made) { le.PutUint64(m.blocks[0][offSuperMetaMap:], 5000); le.PutUint64(m.blocks[0][344:], 5000) }, want: []string{"superblock-invalid 0"}},
+		{name: "metadata smaller", change: func(m made) { le.PutUint64(m.blocks[0][offSuperMetaMap:], 20) }, want: []string{"superblock-invalid 0", "~out-of-metadata-space 0", "~space-map-total 1"}},
+		{name: "data zero", change: func(m made) { le.PutUint64(m.blocks[0][offSuperDataMap:], 0) }, want: []string{"superblock-invalid 0", "~node-invalid *", "~space-map-total 0"}},
 		{name: "more data blocks than bitmaps", change: func(m made) { le.PutUint64(m.blocks[0][offSuperDataMap:], 70000) },
 			want: []string{"superblock-invalid 0"}},
 		{name: "too few data blocks", change: func(m made) { le.PutUint64(m.blocks[0][offSuperDataMap:], BitsPerBitmap*2+1) },
@@ -314,7 +314,9 @@ func TestDamage(t *testing.T) {
 				c.late(made{m, at})(image)
 			}
 			r := mustCheck(t, image, CheckOptions{})
-			names := map[string]string{"DB1": fmt.Sprint(at.dataBitmaps[1]), "MB0": fmt.Sprint(at.metaBitmaps[0]), "TOP": fmt.Sprint(at.mapping)}
+			names := map[string]string{"DB1": fmt.Sprint(at.dataBitmaps[1]), "MB0": fmt.Sprint(at.metaBitmaps[0]), "TOP": fmt.Sprint(at.mapping),
+				"IB": fmt.Sprint(at.metaIndex), "DI": fmt.Sprint(at.dataIndex), "DC": fmt.Sprint(at.dataCounts), "MC": fmt.Sprint(at.metaCounts),
+				"DET": fmt.Sprint(at.details), "LEAF": fmt.Sprint(at.leaves[1][6])}
 			matchSaid(t, said(r), c.want, names)
 			if r.Complete == c.broken {
 				t.Errorf("complete is %v", r.Complete)

@@ -315,6 +315,7 @@ func (x *comparison) metadata() error {
 		}
 	}
 	if beyond > 0 {
+		x.c.metaSizeBad = true
 		x.c.problems.add(Problem{Kind: SuperblockInvalid, Device: NoDevice, Want: first + 1, Have: x.m.root.Blocks, Text: fmt.Sprintf(
 			"the metadata space map counts %d blocks, but %d are in use behind those, the first is %d", x.m.root.Blocks, beyond, first)})
 	}
@@ -344,7 +345,7 @@ func (x *comparison) total(used uint64) uint64 {
 	block := slack
 	x.c.problems.add(Problem{Kind: SpaceMapTotal, Block: block, Device: NoDevice, Want: x.allocated, Have: field,
 		// The field is right and the bitmaps are wrong, which was told block by block.
-		Consequence: x.judge && field >= used && field-used <= slack,
+		Consequence: x.judge && field >= used && field-used <= slack || field > x.m.root.Blocks+slack,
 		Text:        fmt.Sprintf("the superblock says %d %s blocks are in use, the bitmaps say %d", field, x.m.name, x.allocated)})
 	return x.allocated
 }
@@ -356,12 +357,12 @@ const maxReserve = 4096
 func (c *checker) judgeSpace() {
 	r := c.report
 	if r.DataBlocks > 0 && r.DataAllocated >= r.DataBlocks {
-		c.problems.add(Problem{Kind: OutOfDataSpace, Device: NoDevice, Want: r.DataBlocks, Have: r.DataAllocated,
+		c.problems.add(Problem{Kind: OutOfDataSpace, Device: NoDevice, Want: r.DataBlocks, Have: r.DataAllocated, Consequence: c.dataSizeBad,
 			Text: fmt.Sprintf("all %d data blocks are in use", r.DataBlocks)})
 	}
 	reserve := min(maxReserve, r.MetadataBlocks/10)
 	if free := r.MetadataBlocks - min(r.MetadataBlocks, r.MetadataAllocated); r.MetadataBlocks > 0 && free <= reserve {
-		c.problems.add(Problem{Kind: OutOfMetadataSpace, Device: NoDevice, Want: r.MetadataBlocks, Have: r.MetadataAllocated, Text: fmt.Sprintf(
+		c.problems.add(Problem{Kind: OutOfMetadataSpace, Device: NoDevice, Want: r.MetadataBlocks, Have: r.MetadataAllocated, Consequence: c.metaSizeBad, Text: fmt.Sprintf(
 			"%d of %d metadata blocks are in use; the kernel keeps the last %d as a reserve", r.MetadataAllocated, r.MetadataBlocks, reserve)})
 	}
 }

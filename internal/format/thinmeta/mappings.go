@@ -143,7 +143,7 @@ func (c *checker) mappingLeaf(slot int, nd *node) {
 	}
 	c.report.Mappings += uint64(nd.n)
 	if outside > 0 {
-		c.problems.add(Problem{Kind: NodeInvalid, Block: uint64(fa.block), Device: NoDevice, Want: limit, Have: example, Text: fmt.Sprintf(
+		c.problems.add(Problem{Kind: NodeInvalid, Block: uint64(fa.block), Device: NoDevice, Want: limit, Have: example, Consequence: c.dataSizeBad, Text: fmt.Sprintf(
 			"%d mappings to data blocks that do not exist, like %d: there are %d", outside, example, limit)})
 	}
 }

@@ -121,6 +121,11 @@ func (c *checker) judgeIndex(m *spaceMap) {
 		}
 	}
 	if have < m.need() {
+		if m.data {
+			c.dataSizeBad = true
+		} else {
+			c.metaSizeBad = true
+		}
 		c.problems.add(Problem{Kind: SuperblockInvalid, Device: NoDevice, Want: have * BitsPerBitmap, Have: m.root.Blocks, Text: fmt.Sprintf(
 			"the %s space map counts %d blocks, but has only %d of the %d bitmaps that takes", m.name, m.root.Blocks, have, m.need())})
 	}
