@@ -203,6 +203,16 @@ func isTerminal(stream any) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
+// isRegular tells whether a stream goes into a file.
+func isRegular(stream any) bool {
+	f, ok := stream.(*os.File)
+	if !ok {
+		return false
+	}
+	fi, err := f.Stat()
+	return err == nil && fi.Mode().IsRegular()
+}
+
 // style is how text on the stream looks: colour if wanted, and in auto mode only on a capable terminal.
 func (a *App) style(stream any) report.Style {
 	switch a.color {

@@ -96,7 +96,7 @@ func (m *mending) preview() {
 		}
 	}
 	if n > most {
-		m.app.print("  and %d more: %s", n-most, m.app.commandLine("plan", m.run.ID()))
+		m.app.print("  and %d more: %s", n-most, m.app.commandLine("plan", m.run.ID(), "--full"))
 	}
 }
 

@@ -24,8 +24,30 @@ const (
 // WriteDiff writes the plan for people to read, like a diff: each step, the findings it repairs, and each record with its
 // old content (-) and its new one (+). Guards are shown as "must be". Long content is shortened; the plan file has it all.
 // Nothing a store contains reaches the terminal unescaped.
-func (p *Plan) WriteDiff(w io.Writer) error {
-	d := &diffWriter{w: bufio.NewWriter(w)}
+func (p *Plan) WriteDiff(w io.Writer) error { return p.write(w, limits{}) }
+
+// WriteSummary is WriteDiff with the first few of many of a kind, and how many more there are.
+func (p *Plan) WriteSummary(w io.Writer) error {
+	return p.write(w, limits{findings: 3, steps: 10, changes: 5})
+}
+
+// limits is how many of a kind are shown; 0 is all.
+type limits struct {
+	findings int // of one class and action
+	steps    int // of a unit
+	changes  int // of a step: the first ones and the last
+}
+
+// over tells how many of n are more than most.
+func over(n, most int) int {
+	if most == 0 {
+		return 0
+	}
+	return max(0, n-most)
+}
+
+func (p *Plan) write(w io.Writer, most limits) error {
+	d := &diffWriter{w: bufio.NewWriter(w), most: most}
 	d.printf("plan of run %s for %s, made %s\n", clean(p.Run), clean(p.Store), p.Created.Format("2006-01-02 15:04:05 MST"))
 	if len(p.Policy) > 0 {
 		d.printf("policy: %s\n", clean(strings.Join(p.Policy, " ")))
@@ -46,8 +68,9 @@ func (p *Plan) WriteDiff(w io.Writer) error {
 }
 
 type diffWriter struct {
-	w   *bufio.Writer
-	err error
+	w    *bufio.Writer
+	most limits
+	err  error
 }
 
 func (d *diffWriter) printf(format string, args ...any) {
@@ -68,21 +91,74 @@ func (d *diffWriter) unit(u *Unit) {
 	for _, f := range u.Findings {
 		where[f.Seq] = f
 	}
+	g := grouped{d: d, shown: map[string]int{}, more: map[string]*rest{}}
 	for _, o := range u.Outcomes {
 		f := where[o.Seq]
-		d.printf("  #%d %s %s: %s: %s\n", o.Seq, clean(f.Class), named(f.What), clean(string(o.Action)), clean(o.Result))
-		if o.Loses != "" {
-			d.printf("      loses %s\n", clean(o.Loses))
+		if g.room(f.Class+": "+string(o.Action), o.Loses != "") {
+			d.printf("  #%d %s %s: %s: %s\n", o.Seq, clean(f.Class), named(f.What), clean(string(o.Action)), clean(o.Result))
+			if o.Loses != "" {
+				d.printf("      loses %s\n", clean(o.Loses))
+			}
 		}
 	}
 	for _, f := range u.Pending {
-		d.printf("  #%d %s %s: %s\n", f.Seq, clean(f.Class), named(f.What), u.why(&f))
+		if why := u.why(&f); g.room(f.Class+": "+why, false) {
+			d.printf("  #%d %s %s: %s\n", f.Seq, clean(f.Class), named(f.What), why)
+		}
 	}
 	for _, f := range u.Gone {
-		d.printf("  #%d %s %s: no longer so, nothing to do\n", f.Seq, clean(f.Class), clean(f.What))
+		if g.room(f.Class+": no longer so, nothing to do", false) {
+			d.printf("  #%d %s %s: no longer so, nothing to do\n", f.Seq, clean(f.Class), clean(f.What))
+		}
 	}
+	g.end()
 	for i := range u.Steps {
+		if n := over(len(u.Steps), d.most.steps); n > 0 && i == d.most.steps {
+			d.printf("\nand %s more\n", count(n, "step"))
+			break
+		}
 		d.step(&u.Steps[i])
+	}
+}
+
+// grouped counts the findings of which the same is to be said, and shows the first few of each kind.
+type grouped struct {
+	d     *diffWriter
+	shown map[string]int
+	more  map[string]*rest
+	order []string // of more
+}
+
+// rest is the findings of one kind that are not shown.
+type rest struct{ n, losing int }
+
+// room tells whether another finding of a kind is to be shown, and counts it if not.
+func (g *grouped) room(kind string, loses bool) bool {
+	if g.shown[kind]++; over(g.shown[kind], g.d.most.findings) == 0 {
+		return true
+	}
+	r := g.more[kind]
+	if r == nil {
+		r = &rest{}
+		g.more[kind] = r
+		g.order = append(g.order, kind)
+	}
+	r.n++
+	if loses {
+		r.losing++
+	}
+	return false
+}
+
+// end says how many more there are of each kind.
+func (g *grouped) end() {
+	for _, kind := range g.order {
+		r := g.more[kind]
+		loses := ""
+		if r.losing > 0 {
+			loses = fmt.Sprintf(" (%d of them with a loss)", r.losing)
+		}
+		g.d.printf("  and %d more %s%s\n", r.n, clean(kind), loses)
 	}
 }
 
@@ -110,21 +186,57 @@ func (d *diffWriter) step(s *store.Step) {
 		d.printf(" [CANNOT BE UNDONE]")
 	}
 	d.printf("\n")
-	for _, c := range s.Changes {
-		d.printf("@@ %s %s @@", clean(c.Target), clean(c.Addr))
-		if c.Note != "" {
-			d.printf(" %s", clean(c.Note))
+	for i := 0; i < len(s.Changes); i++ {
+		// The last one is shown too: it is the one that makes the others count, or that destroys.
+		if first := d.most.changes - 1; over(len(s.Changes), d.most.changes) > 0 && i == first {
+			i = len(s.Changes) - 1
+			d.printf("... and %s\n", moreChanges(s.Changes[first:i]))
 		}
-		d.printf("\n")
-		if c.Guard() {
-			before, _ := shorten(c.Before, nil)
-			d.content("  must be: ", before)
-			continue
-		}
-		before, after := shorten(c.Before, c.After)
-		d.content("- ", before)
-		d.content("+ ", after)
+		d.change(&s.Changes[i])
 	}
+}
+
+func (d *diffWriter) change(c *store.Change) {
+	d.printf("@@ %s %s @@", clean(c.Target), clean(c.Addr))
+	if c.Note != "" {
+		d.printf(" %s", clean(c.Note))
+	}
+	d.printf("\n")
+	if c.Guard() {
+		before, _ := shorten(c.Before, nil)
+		d.content("  must be: ", before)
+		return
+	}
+	before, after := shorten(c.Before, c.After)
+	d.content("- ", before)
+	d.content("+ ", after)
+}
+
+// moreChanges counts changes by what they do to their records.
+func moreChanges(changes []store.Change) string {
+	var made, removed, changed, guards int
+	for i := range changes {
+		switch c := &changes[i]; {
+		case c.Guard():
+			guards++
+		case c.Before == nil:
+			made++
+		case c.After == nil:
+			removed++
+		default:
+			changed++
+		}
+	}
+	var parts []string
+	for _, p := range []struct {
+		n    int
+		what string
+	}{{made, "made"}, {changed, "changed"}, {removed, "removed"}, {guards, "only looked at"}} {
+		if p.n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", p.n, p.what))
+		}
+	}
+	return count(len(changes), "more record") + ": " + strings.Join(parts, ", ")
 }
 
 func (d *diffWriter) content(prefix string, lines []string) {

@@ -176,3 +176,48 @@ step 1: do it (repairs #7) [CANNOT BE UNDONE]
 		t.Errorf("got:\n%s\nwant:\n%s", b.String(), want)
 	}
 }
+
+func TestSummary(t *testing.T) {
+	u := repair.Unit{Unit: "u", Loss: store.Loss{Dropped: 5, Total: 9, Unit: "keys"}}
+	step := store.Step{ID: 1, Title: "mend"}
+	for i := range 8 {
+		u.Findings = append(u.Findings, repair.Planned{Seq: i + 1, Class: "mem/x", What: "k", Action: "unlink"})
+		out := store.Outcome{Seq: i + 1, Action: "unlink", Result: "removed"}
+		if i >= 4 {
+			out.Loses = "the key"
+		}
+		u.Outcomes = append(u.Outcomes, out)
+		u.Pending = append(u.Pending, repair.Planned{Seq: i + 100, Class: "mem/y", What: "p", Action: "ignore"})
+		c := store.Change{Target: "t", Addr: "row", Before: store.Bytes("a"), After: store.Bytes("b")}
+		switch i {
+		case 5:
+			c.Before = nil
+		case 6:
+			c.After = nil
+		}
+		step.Changes = append(step.Changes, c)
+	}
+	for i := range 12 {
+		s := step
+		s.ID = i + 1
+		u.Steps = append(u.Steps, s)
+	}
+	p := repair.Plan{Run: "r1", Units: []repair.Unit{u}}
+	var short, full bytes.Buffer
+	if err := errors.Join(p.WriteSummary(&short), p.WriteDiff(&full)); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		text        string
+		short, full int // how often it is there
+	}{
+		{"mem/x k: unlink: removed\n", 3, 8}, {"mem/y p: left as it is (ignore)\n", 3, 8},
+		{"  and 5 more mem/x: unlink (4 of them with a loss)\n", 1, 0}, {"  and 5 more mem/y: left as it is (ignore)\n", 1, 0},
+		{"\nstep ", 10, 12}, {"and 2 steps more\n", 1, 0}, {"@@ t row @@", 50, 96},
+		{"... and 3 more records: 1 made, 1 changed, 1 removed\n", 10, 0}, {"drops 5 of 9 keys", 1, 1},
+	} {
+		if n, m := strings.Count(short.String(), c.text), strings.Count(full.String(), c.text); n != c.short || m != c.full {
+			t.Errorf("%q: %d times in the summary, want %d; %d times in full, want %d", c.text, n, c.short, m, c.full)
+		}
+	}
+}
