@@ -52,10 +52,21 @@ type judge struct {
 	proofs
 }
 
+// newJudge starts with nothing found.
+func newJudge(ctx context.Context, j *joined) *judge {
+	return &judge{joined: j, ctx: ctx, index: map[string]int{}, lostParent: map[string]string{}, lostBelow: map[uint64]string{}, forgotten: map[string]string{}}
+}
+
 // judgeLayers says everything that is wrong between and within the layers, the thin metadata's own problems left out. It reads
 // nothing but the evidence, except where thin devices are compared.
 func judgeLayers(ctx context.Context, j *joined) []judged {
-	g := &judge{joined: j, ctx: ctx, index: map[string]int{}, lostParent: map[string]string{}, lostBelow: map[uint64]string{}, forgotten: map[string]string{}}
+	g := newJudge(ctx, j)
+	g.all()
+	return g.found
+}
+
+// all judges everything, and then says what can be done.
+func (g *judge) all() {
 	g.poolIdentity()
 	g.records()
 	g.deviceIDs()
@@ -72,7 +83,6 @@ func judgeLayers(ctx context.Context, j *joined) []judged {
 	for i := range g.found {
 		g.advise(&g.found[i])
 	}
-	return g.found
 }
 
 // add records a finding and returns it for further words.

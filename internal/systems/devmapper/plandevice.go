@@ -1,0 +1,227 @@
+package devmapper
+
+import (
+	"fmt"
+	"strconv"
+
+	"fettle/internal/finding"
+	"fettle/internal/format/snapshotdb"
+	"fettle/internal/store"
+)
+
+// idValue is the value of a record of device_ids.
+func idValue(state byte) store.Bytes { return store.Bytes{state} }
+
+// setID sets the state of a device id.
+func (p *planner) setID(e *edits, id uint32, state byte) error {
+	return e.set(p.target(p.u.pool), boltAddr(snapshotdb.BucketDeviceIDs, strconv.FormatUint(uint64(id), 10)), idValue(state),
+		fmt.Sprintf("device id %d: %s", id, idStateName(state)))
+}
+
+// setRecord changes fields of a device record.
+func (p *planner) setRecord(rec *snapshotdb.Device, change func(*snapshotdb.Device)) error {
+	addr := boltAddr(snapshotdb.BucketDevices, rec.Key)
+	now, err := p.e.now(p.target(p.u.pool), addr)
+	if err != nil {
+		return err
+	}
+	d := snapshotdb.DecodeDevice([]byte(rec.Key), now, false)
+	if d.Err != nil {
+		return fmt.Errorf("record %s: %w", rec.Key, d.Err)
+	}
+	change(&d)
+	return p.e.set(p.target(p.u.pool), addr, snapshotdb.EncodeDevice(&d), fmt.Sprintf("device %s: device id %d, state %s", rec.Key, d.ID, d.State))
+}
+
+// dropRecord removes a device record.
+func (p *planner) dropRecord(e *edits, key string) error {
+	return e.set(p.target(p.u.pool), boltAddr(snapshotdb.BucketDevices, key), nil, "no device "+key)
+}
+
+// raise makes the sequence of a bucket at least n.
+func (p *planner) raise(target string, n uint64, path ...string) error {
+	addr := sequenceAddr(path...)
+	now, err := p.e.now(target, addr)
+	if err != nil {
+		return err
+	}
+	if now == nil {
+		return nil // without the bucket there is no sequence that could be behind
+	}
+	have, err := strconv.ParseUint(string(now), 10, 64)
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", target, addr, err)
+	}
+	if have >= n {
+		return nil
+	}
+	return p.e.set(target, addr, store.Bytes(strconv.FormatUint(n, 10)), "the highest id that was given out")
+}
+
+// actDevice is about records of devices, and about thin devices without one.
+func (p *planner) actDevice(f *judged, a finding.Action) (result, loses string, err error) {
+	switch a {
+	case finding.Discard:
+		return p.discard(f)
+	case MarkFaulty:
+		if err := p.setRecord(f.rec, func(d *snapshotdb.Device) { d.State = snapshotdb.Faulty }); err != nil {
+			return "", "", err
+		}
+		return "marked Faulty: containerd passes it by", "", p.setID(p.e, f.rec.ID, snapshotdb.IDFaulty)
+	case BlockID:
+		if err := p.setID(p.e, f.dev, snapshotdb.IDFaulty); err != nil {
+			return "", "", err
+		}
+		return fmt.Sprintf("id %d is never given out; thin device %d stays", f.dev, f.dev), "", p.raise(p.target(p.u.pool), uint64(f.dev), snapshotdb.BucketDeviceIDs)
+	case RaiseSequence:
+		if f.rec == nil {
+			return fmt.Sprintf("id %d is never given out; thin device %d stays", f.dev, f.dev), "", p.raise(p.target(p.u.pool), uint64(f.dev), snapshotdb.BucketDeviceIDs)
+		}
+		id, _ := f.rec.SnapshotID()
+		return fmt.Sprintf("snapshot id %d is never given out; the device and its data stay", id), "", p.raise(p.target(p.u.store), id, "v1", "snapshots")
+	case finding.Rewrite:
+		return p.mendState(f)
+	}
+	return "", "", fmt.Errorf("no way to %s", a)
+}
+
+// mendState writes the state that the snapshot and the thin device prove.
+func (p *planner) mendState(f *judged) (result, loses string, err error) {
+	if f.snap == nil {
+		return "", "", fmt.Errorf("record %s has no snapshot", f.rec.Key)
+	}
+	want := goodState(f.snap)
+	err = p.setRecord(f.rec, func(d *snapshotdb.Device) { d.State, d.Error = want, "" })
+	if err != nil {
+		return "", "", err
+	}
+	return fmt.Sprintf("state %s: a %s snapshot whose thin device is there", want, f.snap.Kind), "", p.setID(p.e, f.rec.ID, snapshotdb.IDTaken)
+}
+
+// discard removes a thin device and whatever refers to it.
+func (p *planner) discard(f *judged) (result, loses string, err error) {
+	if f.Class == NotInPool && f.snap != nil {
+		result, err := p.dropSnapshot(f.snap)
+		return result, "the snapshot, whose content was lost before", err
+	}
+	there := p.thin != nil && p.device(f.dev) != nil
+	if there && p.open[f.dev] > 0 {
+		return "", "", fmt.Errorf("thin device %d is open", f.dev)
+	}
+	e := p.e
+	if there {
+		p.drop[f.dev] = f.Subject
+		p.loss++
+		loses = fmt.Sprintf("%d KiB that only thin device %d maps", p.device(f.dev).Exclusive*p.blockBytes()/1024, f.dev)
+		result = fmt.Sprintf("thin device %d deleted, id %d free", f.dev, f.dev)
+		if p.live {
+			// Until the device is gone its id must not be given out; ENODATA later means that it is gone.
+			if f.rec != nil {
+				if err := p.setRecord(f.rec, func(d *snapshotdb.Device) { d.State = snapshotdb.Faulty }); err != nil {
+					return "", "", err
+				}
+			}
+			if err := p.setID(p.e, f.dev, snapshotdb.IDFaulty); err != nil {
+				return "", "", err
+			}
+			p.follow()
+			e = p.after
+		}
+	} else {
+		result = fmt.Sprintf("record dropped, id %d free", f.dev)
+	}
+	if f.rec != nil {
+		if err := p.dropRecord(e, f.rec.Key); err != nil {
+			return "", "", err
+		}
+	}
+	if f.Class == UnknownInPool {
+		return result, loses, nil // the database never knew the id
+	}
+	return result, loses, p.setID(e, f.dev, snapshotdb.IDFree)
+}
+
+// follow makes the later changes start from what the earlier ones leave.
+func (p *planner) follow() {
+	if p.after.base == nil {
+		p.after.base = p.e
+	}
+}
+
+// deletes are the changes that delete devices of a live pool, in the order of their ids.
+func (p *planner) deletes() []store.Change {
+	var out []store.Change
+	for _, id := range sortedIDs(p.drop) {
+		t := p.device(id)
+		out = append(out, store.Change{Target: targetLive, Addr: thinAddr(id), Before: thinRecord(id), After: nil,
+			Note: fmt.Sprintf("dmsetup message %s 0 \"delete %d\" (%d blocks mapped)", p.u.poolName, id, t.Mapped)})
+	}
+	return out
+}
+
+// dropSnapshot removes a snapshot that has no device from all layers.
+func (p *planner) dropSnapshot(s *snapshotdb.Snapshot) (string, error) {
+	if p.hasChildren(s) {
+		return "", fmt.Errorf("snapshot %s has children: remove them first", s.Key)
+	}
+	p.loss++
+	st := p.target(p.u.store)
+	if err := p.e.set(st, bucketAddr("v1", "snapshots", s.Key), nil, "no snapshot "+s.Key); err != nil {
+		return "", err
+	}
+	if parent := p.parentOf(s); parent != nil {
+		if err := p.e.set(st, boltAddr("v1", "parents", string(snapshotdb.LinkKey(parent.ID, s.ID))), nil, "no link from its parent"); err != nil {
+			return "", err
+		}
+	}
+	if rec := p.record(s.ID); rec != nil {
+		if err := p.dropRecord(p.e, rec.Key); err != nil {
+			return "", err
+		}
+		if rec.Err == nil {
+			if err := p.setID(p.e, rec.ID, snapshotdb.IDFree); err != nil {
+				return "", err
+			}
+		}
+	}
+	if p.meta != nil {
+		for _, i := range p.entriesByName[s.Key] {
+			if err := p.dropEntry(i); err != nil {
+				return "", err
+			}
+		}
+	}
+	return "snapshot record removed from all layers", nil
+}
+
+// dropEntry removes containerd's entry for a snapshot and what links to it.
+func (p *planner) dropEntry(i int) error {
+	e, m := &p.meta.Entries[i], p.target(p.u.meta)
+	if err := p.e.set(m, bucketAddr(p.entryPath(e.Namespace, e.Key)...), nil, "no snapshot "+e.Namespace+"/"+e.Key); err != nil {
+		return err
+	}
+	if _, ok := p.entryByKey[nsKey{e.Namespace, e.Parent}]; ok && e.Parent != "" {
+		if err := p.e.set(m, boltAddr(append(p.entryPath(e.Namespace, e.Parent), "children", e.Key)...), nil, "no link from its parent"); err != nil {
+			return err
+		}
+	}
+	for k := range p.meta.Leases {
+		l := &p.meta.Leases[k]
+		if l.Namespace != e.Namespace {
+			continue
+		}
+		for _, key := range l.Snapshots {
+			if key == e.Key {
+				if err := p.e.set(m, boltAddr("v1", l.Namespace, "leases", l.ID, "snapshots", p.u.opts.snapshotter, key), nil, "no reference of the lease"); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// entryPath is the path of containerd's entry for a snapshot.
+func (p *planner) entryPath(ns, key string) []string {
+	return []string{"v1", ns, "snapshots", p.u.opts.snapshotter, key}
+}

@@ -1,0 +1,305 @@
+package devmapper
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"fettle/internal/finding"
+	"fettle/internal/format/snapshotdb"
+	"fettle/internal/format/thinmeta"
+	"fettle/internal/store"
+)
+
+// errNotProven says that a record cannot be written again.
+var errNotProven = errors.New("the other layers do not prove what it was")
+
+// actLost is about records that are missing from one layer.
+func (p *planner) actLost(f *judged, a finding.Action) (result, loses string, err error) {
+	switch {
+	case f.Class == NoDevice && a == finding.Discard:
+		result, err := p.dropSnapshot(f.snap)
+		return result, "a snapshot that has no thin device", err
+	case f.Class == DanglingBackend && a == finding.Unlink:
+		p.loss++
+		return "entry removed from meta.db", "containerd's knowledge of the snapshot", p.dropEntry(f.ent)
+	case a != finding.Recreate:
+		return "", "", fmt.Errorf("no way to %s", a)
+	case f.Class == RecordUnparsable:
+		result, err = p.recreateDevice(f.rec.Key, p.provenDevice(f.rec))
+	case f.Class == NoDevice:
+		result, err = p.recreateDevice(snapshotdb.DeviceName(p.prefix(), f.snap.ID), p.provenFor(f.snap))
+	case f.Class == DanglingBackend:
+		result, err = p.recreateSnapshot(f.ent)
+	case f.Class == ParentMissing:
+		err = errNotProven
+		for _, i := range p.entriesByName[f.snap.Parent] {
+			result, err = p.recreateSnapshot(i)
+		}
+	case f.Class == MetaParentMissing:
+		e := &p.meta.Entries[f.ent]
+		result, err = p.recreateEntry(e.Namespace, e.Parent)
+	case f.Class == ContainerDangling:
+		ns, _, _ := strings.Cut(f.PathOr(""), "/")
+		result, err = p.recreateEntry(ns, p.containerKey(f))
+	}
+	return result, "", err
+}
+
+// recreateDevice writes the record of a snapshot's device again.
+func (p *planner) recreateDevice(name string, t *thinmeta.Device) (string, error) {
+	if t == nil {
+		return "", errNotProven
+	}
+	_, id, _ := snapshotdb.SplitName(name)
+	s := p.snapshot(id)
+	if s == nil || s.Err != nil {
+		return "", errNotProven
+	}
+	d := snapshotdb.Device{Key: name, Name: name, ID: t.ID, State: goodState(s), Size: p.sizeFor(s, t)}
+	if parent := p.parentOf(s); parent != nil {
+		d.Parent = snapshotdb.DeviceName(p.prefix(), parent.ID)
+	}
+	if err := p.putDevice(&d); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("record written again: device id %d, parent %q, size %d", d.ID, d.Parent, d.Size), nil
+}
+
+func (p *planner) putDevice(d *snapshotdb.Device) error {
+	err := p.e.set(p.target(p.u.pool), boltAddr(snapshotdb.BucketDevices, d.Key), snapshotdb.EncodeDevice(d),
+		fmt.Sprintf("device %s: device id %d, state %s", d.Key, d.ID, d.State))
+	if err != nil {
+		return err
+	}
+	if err := p.raise(p.target(p.u.pool), uint64(d.ID), snapshotdb.BucketDeviceIDs); err != nil {
+		return err
+	}
+	return p.setID(p.e, d.ID, snapshotdb.IDTaken)
+}
+
+// sizeFor is the size of a lost record: the parent's, or that of the devices made before and after, or what is mapped. It is never
+// smaller than what is mapped.
+func (p *planner) sizeFor(s *snapshotdb.Snapshot, t *thinmeta.Device) uint64 {
+	var size uint64
+	for _, n := range []*snapshotdb.Device{p.neighbour(s.ID, -1), p.neighbour(s.ID, 1)} {
+		if n != nil {
+			size = max(size, n.Size)
+		}
+	}
+	if parent := p.parentOf(s); parent != nil {
+		if rec := p.recordOf(parent); rec != nil {
+			size = max(size, rec.Size)
+		}
+	}
+	return max(size, t.Highest*p.blockBytes())
+}
+
+// recreateSnapshot writes the snapshot of an entry of meta.db again, and its device record when that is lost too.
+func (p *planner) recreateSnapshot(i int) (string, error) {
+	pr, ok := p.byEntry[i]
+	if !ok {
+		return "", errNotProven
+	}
+	e, st := &p.meta.Entries[i], p.target(p.u.store)
+	id, err := p.snapshotID(i, pr)
+	if err != nil {
+		return "", err
+	}
+	parent, parentKey := uint64(0), ""
+	if e.Parent != "" {
+		k, ok := p.entryByKey[nsKey{e.Namespace, e.Parent}]
+		if !ok {
+			return "", errNotProven
+		}
+		if parent, ok = p.lostParentID(i); !ok || parent == 0 {
+			return "", errNotProven
+		}
+		parentKey = p.meta.Entries[k].Name
+	}
+	kind := p.kindFor(i, pr)
+	dump := snapshotDump(id, kind, parentKey, e.Created, p.fsTypeOf(e, parentKey), p.usedBytes(pr.dev))
+	if err := p.e.set(st, bucketAddr("v1", "snapshots", e.Name), dump.bytes(), fmt.Sprintf("snapshot %d, %s", id, kind)); err != nil {
+		return "", err
+	}
+	if parent != 0 {
+		if err := p.e.set(st, boltAddr("v1", "parents", string(snapshotdb.LinkKey(parent, id))), store.Bytes(e.Name), "link from its parent"); err != nil {
+			return "", err
+		}
+	}
+	if err := p.raise(st, id, "v1", "snapshots"); err != nil {
+		return "", err
+	}
+	if pr.rec == nil {
+		if err := p.recreateStray(pr, id, parent, kind); err != nil {
+			return "", err
+		}
+	} else if pr.rec.State.Unfinished() || pr.rec.State == snapshotdb.Faulty {
+		state := goodState(&snapshotdb.Snapshot{Kind: kind})
+		if err := p.setRecord(pr.rec, func(d *snapshotdb.Device) { d.State, d.Error = state, "" }); err != nil {
+			return "", err
+		}
+	}
+	return fmt.Sprintf("snapshot %d written again on thin device %d: %s", id, pr.dev, pr.how), nil
+}
+
+// recreateStray writes the record of a device that no record refers to.
+func (p *planner) recreateStray(pr proof, id, parent uint64, kind snapshotdb.Kind) error {
+	s := &snapshotdb.Snapshot{ID: id, Kind: kind}
+	d := snapshotdb.Device{ID: pr.dev, State: goodState(s)}
+	d.Key = snapshotdb.DeviceName(p.prefix(), id)
+	d.Name = d.Key
+	if parent != 0 {
+		d.Parent = snapshotdb.DeviceName(p.prefix(), parent)
+		if rec := p.record(parent); rec != nil {
+			d.Size = rec.Size
+		}
+	}
+	d.Size = max(d.Size, p.device(pr.dev).Highest*p.blockBytes())
+	return p.putDevice(&d)
+}
+
+// snapshotID is the id of a recreated snapshot: that of its record, or a new one above all that were given out.
+func (p *planner) snapshotID(i int, pr proof) (uint64, error) {
+	if pr.id != 0 {
+		return pr.id, nil
+	}
+	if id, ok := p.newIDs[i]; ok {
+		return id, nil
+	}
+	if p.newID == 0 {
+		p.newID = p.store.Sequence
+		for id := range p.recordByID {
+			p.newID = max(p.newID, id)
+		}
+		for id := range p.snapByID {
+			p.newID = max(p.newID, id)
+		}
+	}
+	p.newID++
+	if p.newIDs == nil {
+		p.newIDs = map[int]uint64{}
+	}
+	p.newIDs[i] = p.newID
+	return p.newID, nil
+}
+
+// kindFor tells what kind a lost snapshot was: one with children is committed, and so is one whose device is not activated.
+func (p *planner) kindFor(i int, pr proof) snapshotdb.Kind {
+	e := &p.meta.Entries[i]
+	if len(p.childrenByKey[nsKey{e.Namespace, e.Key}]) > 0 {
+		return snapshotdb.KindCommitted
+	}
+	if len(p.containersByNS[nsKey{e.Namespace, e.Key}]) == 0 && pr.rec != nil && pr.rec.State == snapshotdb.Deactivated {
+		return snapshotdb.KindCommitted
+	}
+	return snapshotdb.KindActive
+}
+
+// fsTypeOf is the file system of a lost snapshot, which it has from its parent.
+func (p *planner) fsTypeOf(e *snapshotdb.Entry, parentKey string) string {
+	if v := e.Labels[snapshotdb.LabelFSType]; v != "" {
+		return v
+	}
+	if s := p.snapshotNamed(parentKey); s != nil {
+		return s.FSType
+	}
+	return ""
+}
+
+func (p *planner) usedBytes(dev uint32) int64 {
+	if t := p.device(dev); t != nil {
+		return int64(t.Mapped * p.blockBytes())
+	}
+	return 0
+}
+
+// snapshotDump is a snapshot's bucket as containerd's storage package writes it.
+func snapshotDump(id uint64, kind snapshotdb.Kind, parent string, created time.Time, fsType string, size int64) *bucketDump {
+	d := &bucketDump{}
+	d.put("id", binary.AppendUvarint(nil, id))
+	d.put("kind", []byte{byte(kind)})
+	if parent != "" {
+		d.put("parent", []byte(parent))
+	}
+	if b, err := created.MarshalBinary(); err == nil {
+		d.put("createdat", b)
+		d.put("updatedat", b)
+	}
+	if kind == snapshotdb.KindCommitted {
+		d.put("inodes", binary.AppendVarint(nil, 0))
+		d.put("size", binary.AppendVarint(nil, size))
+	}
+	if fsType != "" {
+		d.sub("labels").put(snapshotdb.LabelFSType, []byte(fsType))
+	}
+	return d
+}
+
+// recreateEntry writes containerd's entry for a snapshot that metadata.db still has.
+func (p *planner) recreateEntry(ns, key string) (string, error) {
+	s := p.forgottenEntry(ns, key)
+	if s == nil {
+		return "", errNotProven
+	}
+	d := &bucketDump{}
+	d.put("name", []byte(s.Key))
+	if b, err := s.Created.MarshalBinary(); err == nil {
+		d.put("createdat", b)
+		d.put("updatedat", b)
+	}
+	m := p.target(p.u.meta)
+	if s.Parent != "" {
+		parent := userKey(s.Parent)
+		if _, ok := p.entryByKey[nsKey{ns, parent}]; ok {
+			if err := p.e.set(m, boltAddr(append(p.entryPath(ns, parent), "children", key)...), store.Bytes{}, "link from its parent"); err != nil {
+				return "", err
+			}
+		}
+		d.put("parent", []byte(parent))
+	}
+	for _, c := range p.childrenByKey[nsKey{ns, key}] {
+		d.sub("children").put(p.meta.Entries[c].Key, nil)
+	}
+	if err := p.e.set(m, bucketAddr(p.entryPath(ns, key)...), d.bytes(), "snapshot "+ns+"/"+key); err != nil {
+		return "", err
+	}
+	return "entry written again for " + s.Key, nil
+}
+
+// actLink is about links between records.
+func (p *planner) actLink(f *judged, a finding.Action) (result, loses string, err error) {
+	d := f.facts()
+	switch f.Class {
+	case BacklinkMissing:
+		parent := p.parentOf(f.snap)
+		return "link added", "", p.e.set(p.target(p.u.store), boltAddr("v1", "parents", string(snapshotdb.LinkKey(parent.ID, f.snap.ID))), store.Bytes(f.snap.Key), "link from parent to child")
+	case BacklinkStale:
+		raw, err := p.linkRaw(f)
+		if err != nil {
+			return "", "", err
+		}
+		return "link removed", "", p.e.set(p.target(p.u.store), boltAddr("v1", "parents", string(raw)), nil, "no such link")
+	case ChildMissing:
+		e := &p.meta.Entries[f.ent]
+		return "link added", "", p.e.set(p.target(p.u.meta), boltAddr(append(p.entryPath(e.Namespace, e.Parent), "children", e.Key)...), store.Bytes{}, "link from parent to child")
+	case ChildStale:
+		return "link removed", "", p.e.set(p.target(p.u.meta), boltAddr(append(p.entryPath(d.Namespace, d.Key), "children", d.Have)...), nil, "no such link")
+	case LeaseDangling:
+		return "reference removed", "", p.e.set(p.target(p.u.meta), boltAddr("v1", d.Namespace, "leases", d.Have, "snapshots", p.u.opts.snapshotter, d.Key), nil, "no such reference")
+	}
+	return "", "", fmt.Errorf("no way to %s", a)
+}
+
+// linkRaw is the key of the entry of v1/parents that a finding is about.
+func (p *planner) linkRaw(f *judged) ([]byte, error) {
+	for i := range p.store.Links {
+		l := &p.store.Links[i]
+		if l.Err != nil && fmt.Sprintf("parents/%x", l.Raw) == f.Subject || l.Err == nil && linkSubject(idPair{l.Parent, l.Child}) == f.Subject {
+			return l.Raw, nil
+		}
+	}
+	return nil, fmt.Errorf("there is no link %s", f.Subject)
+}
