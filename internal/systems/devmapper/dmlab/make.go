@@ -109,6 +109,9 @@ func (m *maker) together(ctx context.Context, work func(ctx context.Context) err
 	})
 }
 
+// lease is the id of the lease of the pull that is under way.
+const lease = "pull-in-progress"
+
 // batch is how many containers are made in one transaction.
 const batch = 250
 
@@ -283,11 +286,11 @@ func (m *maker) pull(ctx context.Context) error {
 			return err
 		}
 	}
-	lease, err := metadata.NewLeaseManager(m.db).Create(ctx, leases.WithID("pull-in-progress"))
+	held, err := metadata.NewLeaseManager(m.db).Create(ctx, leases.WithID(lease))
 	if err != nil {
 		return err
 	}
-	if _, err := sn.Prepare(leases.WithLease(ctx, lease.ID), "extract-1-aBcD "+m.chain(m.opt.Images, 0), m.tops[0]); err != nil {
+	if _, err := sn.Prepare(leases.WithLease(ctx, held.ID), "extract-1-aBcD "+m.chain(m.opt.Images, 0), m.tops[0]); err != nil {
 		return err
 	}
 	m.made.Snapshots++

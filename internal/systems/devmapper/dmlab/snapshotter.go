@@ -44,14 +44,10 @@ func (s *snapshotter) create(ctx context.Context, kind snapshots.Kind, key, pare
 	}
 	p := s.device(snap.ParentIDs[0])
 	d := s.db.add(name, p.Name, s.opt.BaseSize)
-	if err := s.thin.snap(d.DeviceID, p.DeviceID); err != nil {
-		return nil, err
-	}
-	// Mounting writes the superblock and the journal.
-	return nil, s.thin.write(d.DeviceID, []uint64{0, s.opt.BaseSize / blockBytes / 2})
+	return nil, s.thin.snap(d.DeviceID, p.DeviceID)
 }
 
-// fill writes new data to an active snapshot: n blocks in one place, and some old ones.
+// fill writes to an active snapshot: the superblock and the journal, which every mount writes, n new blocks in one place, and an old one.
 func (s *snapshotter) fill(ctx context.Context, key string, n int) error {
 	id, _, _, err := storage.GetInfo(ctx, key)
 	if err != nil {
@@ -61,13 +57,13 @@ func (s *snapshotter) fill(ctx context.Context, key string, n int) error {
 	front := uint64(s.opt.BaseBlocks - s.opt.BaseBlocks/4)
 	limit := s.opt.BaseSize / blockBytes / 2
 	from := front + s.rnd.Uint64N(front*4)
-	virtual := []uint64{1 + s.rnd.Uint64N(front-1)}
+	virtual := []uint64{0, 1 + s.rnd.Uint64N(front-1)}
 	for i := range uint64(n) {
 		if from+i < limit {
 			virtual = append(virtual, from+i)
 		}
 	}
-	return s.thin.write(d.DeviceID, virtual)
+	return s.thin.write(d.DeviceID, append(virtual, limit))
 }
 
 func (s *snapshotter) Prepare(ctx context.Context, key, parent string, opts ...snapshots.Opt) ([]mount.Mount, error) {

@@ -33,7 +33,7 @@ type thinDevice struct {
 // newThinPool begins metadata for about so many devices at path.
 func newThinPool(path string, devices int, o Options) (*thinPool, error) {
 	// A leaf for every few changes of each device, two leaves for a base, the two trees, and some room.
-	meta := uint64(devices)*3 + uint64(o.Images)*uint64(o.BaseBlocks/84+2)*2 + 512
+	meta := uint64(devices)*5/2 + uint64(o.Images)*uint64(o.BaseBlocks/84+2)*2 + 512
 	p := &thinPool{devices: map[uint32]*thinDevice{}, blocks: uint64(o.Images*o.BaseBlocks*(2+o.Layers)+devices*(o.BaseBlocks/8+4)) * 5 / 4}
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
