@@ -134,7 +134,7 @@ func drawMappings(t *rapid.T) map[uint64]Entry {
 		data := rapid.Uint64Range(0, testDataBlocks-30000).Draw(t, "data")
 		time := rapid.Uint32Range(0, 500).Draw(t, "time")
 		step := rapid.Uint64Range(1, 3).Draw(t, "step")
-		for i := range rapid.SampledFrom([]uint64{1, 5, 83, 84, 252, 253, 2000, 6000}).Draw(t, "length") {
+		for i := range rapid.SampledFrom([]uint64{1, 5, 83, 84, 252, 253, 1000, 3000}).Draw(t, "length") {
 			v := virtual + i*step
 			m[v] = Entry{v, data + i, time}
 		}
@@ -180,7 +180,7 @@ func drawEdits(t *rapid.T, m map[uint64]Entry) []Edit {
 		}
 		unmap := rapid.Bool().Draw(t, "unmap")
 		data := rapid.Uint64Range(0, testDataBlocks-30000).Draw(t, "data")
-		for i := range rapid.SampledFrom([]uint64{1, 2, 100, 400, 6000}).Draw(t, "span") {
+		for i := range rapid.SampledFrom([]uint64{1, 2, 100, 400, 3000}).Draw(t, "span") {
 			e := Edit{Entry{at + i, data + i, 600}, unmap}
 			edits = append(edits, e)
 			if unmap {

@@ -9,9 +9,30 @@ import (
 // copier copies mapping trees from a source to a builder. What several trees share is copied once, and is shared in the copy.
 type copier struct {
 	source
-	b     *Builder
+	b *Builder
+	// done holds, for each block of the source that was copied as one node and without loss, the block of the copy. Healthy
+	// metadata needs nothing else; the maps hold the other cases.
+	done  []uint32
 	memo  map[uint64]*copied // by block of the source
-	roots map[uint64]Node    // copies that were made the tree of a device
+	roots map[uint64]Node    // copies with a loss that were made the tree of a device
+}
+
+func newCopier(s source, b *Builder) *copier {
+	return &copier{source: s, b: b, done: make([]uint32, s.f.Blocks()), memo: map[uint64]*copied{}, roots: map[uint64]Node{}}
+}
+
+// known returns the copy of a block that has one in done.
+func (c *copier) known(block uint64) (Node, bool) {
+	if block >= uint64(len(c.done)) || c.done[block] == 0 {
+		return Node{}, false
+	}
+	return Node{c.b, uint64(c.done[block])}, true
+}
+
+// keep notes the copy of a block that came out without loss. Blocks have numbers below 2^22.
+func (c *copier) keep(block uint64, n Node) {
+	c.done[block] = uint32(n.block)
+	delete(c.memo, block)
 }
 
 // copied is what became of a node of the source: parts of equal height without the mappings that could not be read or kept.
@@ -54,6 +75,9 @@ func lostSubtree(err error) *copied { return &copied{loss: loss{subtrees: 1, fir
 
 // tree copies the tree of a device. Damage of the source is a loss, not an error.
 func (c *copier) tree(block uint64) (Node, loss, error) {
+	if n, ok := c.known(block); ok {
+		return n, loss{}, nil
+	}
 	got, err := c.copy(block, 0)
 	if err != nil {
 		return Node{}, loss{}, err
@@ -62,18 +86,29 @@ func (c *copier) tree(block uint64) (Node, loss, error) {
 		return n, got.loss, nil
 	}
 	n, err := c.b.writeTree(got.parts)
-	if err == nil {
+	switch {
+	case err != nil:
+	case got.loss.any():
 		c.roots[block] = n
+	default:
+		c.keep(block, n)
 	}
 	return n, got.loss, err
 }
 
+// copy copies what is below a block of the source.
 func (c *copier) copy(block uint64, depth int) (*copied, error) {
+	if n, ok := c.known(block); ok {
+		return &copied{parts: []*part{{node: n}}}, nil
+	}
 	if m, ok := c.memo[block]; ok {
 		if m.busy {
 			return lostSubtree(fmt.Errorf("metadata block %d: it is below itself", block)), nil
 		}
 		return m, nil
+	}
+	if block >= uint64(len(c.done)) {
+		return lostSubtree(fmt.Errorf("metadata block %d: there are only %d", block, len(c.done))), nil
 	}
 	if depth > maxHeight {
 		return lostSubtree(fmt.Errorf("metadata block %d: the tree has more than %d levels", block, maxHeight)), nil
@@ -95,6 +130,9 @@ func (c *copier) copy(block uint64, depth int) (*copied, error) {
 		err = c.copyBranch(m, keys, blocks, depth)
 	}
 	m.busy = false
+	if err == nil && !m.loss.any() && len(m.parts) == 1 && m.parts[0].written() {
+		c.keep(block, m.parts[0].node)
+	}
 	return m, err
 }
 

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"maps"
 	"os"
-	"slices"
 
 	"fettle/internal/format/thinmeta"
 )
@@ -62,6 +60,13 @@ func (d *dumper) run(f *os.File) (*Comparison, error) {
 	if err != nil {
 		d.c.Lost = append(d.c.Lost, err.Error())
 	}
+	known := map[uint32]bool{}
+	for _, dev := range devices {
+		known[dev.ID] = true
+	}
+	if err := checkEdits(e, func(id uint32) bool { return known[id] }, d.c); err != nil {
+		return nil, err
+	}
 	if d.b, err = begin(f, o); err != nil {
 		return nil, err
 	}
@@ -73,11 +78,6 @@ func (d *dumper) run(f *os.File) (*Comparison, error) {
 		}
 		if err := d.device(dev, nodes); err != nil {
 			return nil, err
-		}
-	}
-	for _, id := range slices.Sorted(maps.Keys(e.Details)) {
-		if _, ok := nodes[id]; !ok && e.Drop[id] == "" {
-			return nil, fmt.Errorf("details for device %d: there is no such device", id)
 		}
 	}
 	raiseTime(d.b, d.c, e, details, nodes)

@@ -64,7 +64,7 @@ func (c *Comparison) Losses() []DeviceChange {
 //
 // On an error the new file is removed. The source is only read.
 func Rewrite(ctx context.Context, from *thinmeta.File, to string, e Edits) (*Comparison, error) {
-	r := &rewriter{source: source{ctx: ctx, f: from}, edits: e, c: &Comparison{}}
+	r := &rewriter{source: newSource(ctx, from), edits: e, c: &Comparison{}}
 	return create(to, func(f *os.File) (*Comparison, error) { return r.run(f) })
 }
 
@@ -100,23 +100,41 @@ func (r *rewriter) run(f *os.File) (*Comparison, error) {
 		return nil, err
 	}
 	r.c.Lost = trees.lost
-	for id := range r.edits.Details {
+	known := func(id uint32) bool {
 		_, mapped := trees.roots[id]
-		if _, detailed := trees.details[id]; !mapped && !detailed {
-			return nil, fmt.Errorf("details for device %d: there is no such device", id)
-		}
+		_, detailed := trees.details[id]
+		return mapped || detailed
+	}
+	if err := checkEdits(r.edits, known, r.c); err != nil {
+		return nil, err
 	}
 	b, err := begin(f, o)
 	if err != nil {
 		return nil, err
 	}
-	copies := &copier{source: source{ctx: r.ctx, f: r.f}, b: b, memo: map[uint64]*copied{}, roots: map[uint64]Node{}}
+	copies := newCopier(newSource(r.ctx, r.f), b)
 	nodes, err := r.copyDevices(copies, trees)
 	if err != nil {
 		return nil, err
 	}
 	raiseTime(b, r.c, r.edits, trees.details, nodes)
 	return finishDevices(b, r.c, r.edits, trees.details, nodes)
+}
+
+// checkEdits refuses details for a device that does not exist. One that shall be dropped and does not exist is only worth a note: the
+// result is what was asked for.
+func checkEdits(e Edits, known func(uint32) bool, c *Comparison) error {
+	for _, id := range slices.Sorted(maps.Keys(e.Details)) {
+		if !known(id) {
+			return fmt.Errorf("details for device %d: there is no such device", id)
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(e.Drop)) {
+		if !known(id) {
+			c.Notes = append(c.Notes, fmt.Sprintf("device %d was to be dropped, but there is no such device", id))
+		}
+	}
+	return nil
 }
 
 // begin makes a builder on a file of the right size.

@@ -314,6 +314,9 @@ func TestRefusedAndCancelled(t *testing.T) {
 	if _, err := tryRewrite(t, path, Edits{MetadataBlocks: 100}); !errors.Is(err, ErrFull) {
 		t.Errorf("too small: %v", err)
 	}
+	if _, c := rewrite(t, path, Edits{Drop: map[uint32]string{77: "test"}}); len(c.Notes) != 1 || len(c.Devices) != 5 {
+		t.Errorf("dropping a device that is not there: %+v", c)
+	}
 	if _, err := tryRewrite(t, path, Edits{Details: map[uint32]thinmeta.Details{77: {}}}); err == nil {
 		t.Error("details of a device that is not there were accepted")
 	}

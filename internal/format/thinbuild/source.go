@@ -15,9 +15,13 @@ const maxHeight = 64
 type source struct {
 	ctx   context.Context
 	f     *thinmeta.File
-	buf   [thinmeta.BlockSize]byte
+	buf   []byte // one block
 	reads uint64
 	stop  error // set once the context has ended
+}
+
+func newSource(ctx context.Context, f *thinmeta.File) source {
+	return source{ctx: ctx, f: f, buf: make([]byte, thinmeta.BlockSize)}
 }
 
 // node reads a node. It is good until the next call.
@@ -29,10 +33,10 @@ func (s *source) node(block uint64) (rawNode, error) {
 	if s.stop != nil {
 		return rawNode{}, s.stop
 	}
-	if err := s.f.ReadBlock(s.buf[:], block); err != nil {
+	if err := s.f.ReadBlock(s.buf, block); err != nil {
 		return rawNode{}, err
 	}
-	r, err := parseNode(s.buf[:], block)
+	r, err := parseNode(s.buf, block)
 	if err != nil {
 		return r, fmt.Errorf("metadata block %d: %w", block, err)
 	}

@@ -60,11 +60,11 @@ func findStates(s *source) ([]state, error) {
 
 // hasChecksum reads a block and says whether it is of that kind. The block is in s.buf.
 func (s *source) hasChecksum(block uint64, kind thinmeta.Kind) bool {
-	if err := s.f.ReadBlock(s.buf[:], block); err != nil {
+	if err := s.f.ReadBlock(s.buf, block); err != nil {
 		return false
 	}
 	le := binary.LittleEndian
-	return thinmeta.Checksum(kind, s.buf[:]) == le.Uint32(s.buf[:]) && le.Uint64(s.buf[8:]) == block
+	return thinmeta.Checksum(kind, s.buf) == le.Uint32(s.buf) && le.Uint64(s.buf[8:]) == block
 }
 
 // judge says whether the bitmaps of a space map are all there and count the map's own blocks.
@@ -81,7 +81,7 @@ func (s *source) judge(st *state) bool {
 		}
 		first := uint64(i) * thinmeta.BitsPerBitmap
 		for j := uint64(0); j < thinmeta.BitsPerBitmap && first+j < st.blocks && !st.resumed; j++ {
-			st.resumed = first+j > st.index && bitsOf(s.buf[:], j) != 0
+			st.resumed = first+j > st.index && bitsOf(s.buf, j) != 0
 		}
 	}
 	return true
@@ -99,7 +99,7 @@ func (s *source) inUse(st *state, list []rootCandidate) []rootCandidate {
 		if i != have {
 			have, ok = i, s.hasChecksum(st.bitmaps[i], thinmeta.KindBitmap)
 		}
-		if ok && bitsOf(s.buf[:], c.block%thinmeta.BitsPerBitmap) == 1 {
+		if ok && bitsOf(s.buf, c.block%thinmeta.BitsPerBitmap) == 1 {
 			out = append(out, c)
 		}
 	}
@@ -112,7 +112,7 @@ func (s *source) count(st *state, block uint64) int {
 	if block >= st.blocks || !s.hasChecksum(st.bitmaps[i], thinmeta.KindBitmap) {
 		return 0
 	}
-	return bitsOf(s.buf[:], block%thinmeta.BitsPerBitmap)
+	return bitsOf(s.buf, block%thinmeta.BitsPerBitmap)
 }
 
 // bitsOf is count i of a bitmap block.
