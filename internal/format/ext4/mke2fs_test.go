@@ -405,8 +405,22 @@ func checkTree(t *testing.T, fs *FS, in *Inode) {
 	}
 	buf := make([]byte, fs.sb.BlockSize)
 	seen := map[uint32]bool{0: true}
-	var descend func(n DxNode, levels uint8)
-	descend = func(n DxNode, levels uint8) {
+	var version uint8
+	// leaf checks that the names of a leaf have hashes from lo up to hi.
+	leaf := func(block, lo, hi uint32) {
+		if _, err := f.ReadAt(buf, int64(block)*int64(len(buf))); err != nil && err != io.EOF {
+			t.Fatal(err)
+		}
+		fs.Dirents(DirBlock{Physical: 1, Inode: in.Number, Logical: block}, buf, func(d Dirent) bool {
+			h, _, ok := NameHash(version, fs.sb.HashSeed, d.Name)
+			if !ok || h < lo&^1 || h > hi {
+				t.Errorf("inode %d: %q has hash %#x, its leaf %#x to %#x", in.Number, d.Name, h, lo, hi)
+			}
+			return true
+		}, must(t))
+	}
+	var descend func(n DxNode, levels uint8, hi uint32)
+	descend = func(n DxNode, levels uint8, hi uint32) {
 		if n.Limit != fs.sb.DxLimit(n.CountAt) {
 			t.Errorf("inode %d: limit %d, want %d", in.Number, n.Limit, fs.sb.DxLimit(n.CountAt))
 		}
@@ -415,7 +429,14 @@ func checkTree(t *testing.T, fs *FS, in *Inode) {
 				t.Errorf("inode %d: entry %d is %+v", in.Number, i, e)
 			}
 			seen[e.Block] = true
+			end := hi
+			if i+1 < len(n.Entries) {
+				end = n.Entries[i+1].Hash
+			}
 			if levels == 0 {
+				if in.Flags&FlagCasefold == 0 {
+					leaf(e.Block, e.Hash, end)
+				}
 				continue
 			}
 			if _, err := f.ReadAt(buf, int64(e.Block)*int64(len(buf))); err != nil && err != io.EOF {
@@ -426,7 +447,7 @@ func checkTree(t *testing.T, fs *FS, in *Inode) {
 				t.Errorf("inode %d: %v", in.Number, err)
 				continue
 			}
-			descend(inner, levels-1)
+			descend(inner, levels-1, end)
 		}
 	}
 	if _, err := f.ReadAt(buf, 0); err != nil && err != io.EOF {
@@ -436,8 +457,52 @@ func checkTree(t *testing.T, fs *FS, in *Inode) {
 	if err != nil || root.InfoAt != 24 || root.HashVersion != fs.sb.HashVersion {
 		t.Fatalf("inode %d: %+v, %v", in.Number, root, err)
 	}
-	descend(root, root.Levels)
+	version = fs.sb.DirHashVersion(root.HashVersion)
+	descend(root, root.Levels, 1<<32-1)
 	if len(seen) != int(f.Size())/len(buf) {
 		t.Errorf("inode %d: %d blocks in the tree, %d in all", in.Number, len(seen), int(f.Size())/len(buf))
+	}
+}
+
+// Name hashes are those that debugfs computes.
+func TestNameHash(t *testing.T) {
+	names := []string{"a", "hello", strings.Repeat("x", 16), strings.Repeat("y", 17), strings.Repeat("z", 32), strings.Repeat("w", 33), strings.Repeat("long", 60),
+		"caf\xc3\xa9-\xff\x80"}
+	kinds := map[string]uint8{"legacy": HashLegacy, "half_md4": HashHalfMD4, "tea": HashTEA, "3": HashLegacyUnsigned,
+		"4": HashHalfMD4Unsigned, "5": HashTEAUnsigned}
+	seeds := map[string][4]uint32{"": {}, "01020304-0506-0708-090a-0b0c0d0e0f10": {0x04030201, 0x08070605, 0x0C0B0A09, 0x100F0E0D}}
+	var cmds strings.Builder
+	var want []string
+	for kind, version := range kinds {
+		for text, seed := range seeds {
+			for _, name := range names {
+				fmt.Fprintf(&cmds, "dx_hash -h %s %s %s\n", kind, strings.TrimSuffix("-s "+text, "-s "), name)
+				hash, minor, ok := NameHash(version, seed, []byte(name))
+				if !ok {
+					t.Errorf("%s: no hash", kind)
+				}
+				want = append(want, fmt.Sprintf("%s: Hash of %s is %#x (minor %#x)", kind, name, hash, minor))
+			}
+		}
+	}
+	file := filepath.Join(t.TempDir(), "cmds")
+	if err := os.WriteFile(file, []byte(cmds.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for line := range strings.Lines(run(t, 0, "debugfs", "-f", file)) {
+		if !strings.HasPrefix(line, "Hash of ") {
+			continue
+		}
+		if kind, _, _ := strings.Cut(want[n], ":"); want[n] != kind+": "+strings.TrimSpace(line) {
+			t.Errorf("computed %s\ndebugfs says %s", want[n], line)
+		}
+		n++
+	}
+	if n != len(want) {
+		t.Errorf("%d answers, %d questions", n, len(want))
+	}
+	if _, _, ok := NameHash(HashSipHash, [4]uint32{}, []byte("x")); ok {
+		t.Error("siphash has an answer")
 	}
 }
