@@ -33,7 +33,7 @@ func (r *countingReader) ReadAt(p []byte, off int64) (int, error) {
 // openBytes opens a database in memory.
 func openBytes(t testing.TB, data []byte) *File {
 	t.Helper()
-	f, err := New(&countingReader{t, data, 8<<20 + 100*int64(len(data))}, int64(len(data)), "memory")
+	f, err := New(&countingReader{t, data, 8<<20 + 20*int64(len(data))}, int64(len(data)), "memory")
 	if err != nil {
 		t.Fatal(err)
 	}

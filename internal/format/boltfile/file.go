@@ -73,7 +73,10 @@ func (f *File) findProblems() {
 			f.metas[0].Why, f.pageSize, f.metas[1].Why)
 		return
 	}
-	if bad := f.metas[1-m.Page]; !bad.Valid {
+	if bad := f.metas[1-m.Page]; bad.odd {
+		add(BadPage, bad.Page, "meta page %d (offset %d): %s; bbolt does not look at that and may take it for the newer one",
+			bad.Page, f.offset(bad.Page), bad.Why)
+	} else if !bad.Valid {
 		add(OneMetaBad, bad.Page, "meta page %d (offset %d): %s; transaction %d of the other one is read, it may be the older",
 			bad.Page, f.offset(bad.Page), bad.Why, m.Txid)
 	}
@@ -83,7 +86,8 @@ func (f *File) findProblems() {
 	}
 }
 
-// Problems lists what was found while opening: Empty, Truncated, InvalidMetas, OneMetaBad.
+// Problems lists what was found while opening: Empty, Truncated, InvalidMetas, OneMetaBad, and BadPage for a meta page whose
+// checksum is right and whose page size is not.
 func (f *File) Problems() []Problem { return append([]Problem(nil), f.problems...) }
 
 // Close closes the file. Buckets of it can no longer be read.

@@ -252,6 +252,26 @@ func TestHostileGet(t *testing.T) {
 	}
 }
 
+// Pages without a usable header that all look as if they were the start of a huge leaf are not all followed.
+func TestHostileSalvage(t *testing.T) {
+	const pages = 3000
+	f := newForge(pages, 2)
+	le := binary.LittleEndian
+	for p := 3; p < pages; p++ {
+		b := f.data[p*f.ps:]
+		le.PutUint64(b, 77)
+		start := pageHeader + elementSize*60000
+		for i := range f.ps/elementSize - 1 {
+			e := b[pageHeader+elementSize*i:]
+			le.PutUint32(e[4:], uint32(start+i-pageHeader-elementSize*i))
+			le.PutUint32(e[8:], 1)
+		}
+	}
+	if r := readAll(t, openBytes(t, f.data)); r.parts != 0 {
+		t.Errorf("%d elements", r.parts)
+	}
+}
+
 // The list of problems is bounded, the count is not.
 func TestManyProblems(t *testing.T) {
 	const pages = 3000

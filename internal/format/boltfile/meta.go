@@ -42,6 +42,7 @@ type Meta struct {
 	Freelist                 uint64 // page of the freelist
 	HighWater                uint64 // number of the first page that is not part of the database
 	Txid, Checksum           uint64
+	odd                      bool // not valid for us only: bbolt accepts it
 }
 
 // NoFreelist reports whether the transaction was written without its freelist (bbolt's NoFreelistSync).
@@ -71,8 +72,10 @@ func parseMeta(b []byte, page uint64, pageSize int) Meta {
 	case m.Checksum != sum.Sum64():
 		m.Why = fmt.Sprintf("checksum %016x, should be %016x", m.Checksum, sum.Sum64())
 	case !validPageSize(m.PageSize):
+		m.odd = true
 		m.Why = fmt.Sprintf("page size %d is not a power of two from %d to %d", m.PageSize, minPageSize, maxPageSize)
 	case pageSize != 0 && int(m.PageSize) != pageSize:
+		m.odd = true
 		m.Why = fmt.Sprintf("page size %d, but it lies at the place for a page size of %d", m.PageSize, pageSize)
 	default:
 		m.Valid = true

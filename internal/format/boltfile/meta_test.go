@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"hash/fnv"
 	"os"
 	"path/filepath"
 	"slices"
@@ -85,6 +86,21 @@ func TestMetaAtWrongPlace(t *testing.T) {
 	copy(data[1024:], whole[4096:8192])
 	if m, ok := openBytes(t, data).Current(); ok {
 		t.Errorf("%+v", m)
+	}
+}
+
+// bbolt believes a meta page with a good checksum whatever page size it names, so that such a file is not sound.
+func TestMetaWithOtherPageSize(t *testing.T) {
+	data := raw(t, &bolt.Options{PageSize: 1024}, fill("a", 50, 20))
+	m, _ := openBytes(t, data).Current()
+	b := data[int(1-m.Page)*1024+pageHeader:]
+	binary.LittleEndian.PutUint32(b[8:], 2048)
+	sum := fnv.New64a()
+	sum.Write(b[:56])
+	binary.LittleEndian.PutUint64(b[56:], sum.Sum64())
+	r := readAll(t, openBytes(t, data))
+	if len(r.report.Problems) != 1 || r.report.Problems[0].Kind != BadPage || r.report.Sound() {
+		t.Error(r.report.Problems)
 	}
 }
 

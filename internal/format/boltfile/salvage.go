@@ -64,6 +64,7 @@ type salvage struct {
 	src    *window
 	given  pageSet // top pages of buckets that were given out
 	budget atomic.Int64
+	wasted int64 // bytes of pages that were read and then not believed
 	n      node
 }
 
@@ -113,10 +114,11 @@ func (s *salvage) page(id uint64) (next uint64, err error) {
 	if h.count == 0 && !repaired {
 		return next, nil
 	}
-	if !s.extend(n, repaired) {
-		return next, nil
+	if repaired && n.first > ps && s.wasted > 4*s.f.size {
+		return next, nil // the file is made of pages that look promising and are not
 	}
-	if repaired && !chained(n) {
+	if !s.extend(n, repaired) || repaired && !chained(n) {
+		s.wasted += n.extent
 		return next, nil
 	}
 	return id + uint64((n.extent+ps-1)/ps), s.elements(n, repaired)
