@@ -52,7 +52,8 @@ func (g *judge) owners() []owner {
 func (g *judge) swaps(owners []owner) map[string]bool {
 	var down []int // owners[i] is younger than owners[i+1]
 	for i := 0; i+1 < len(owners); i++ {
-		if owners[i].time > owners[i+1].time {
+		// A snapshot that was written again has a new, high id but its old time, and so an older device rightly.
+		if owners[i].time > owners[i+1].time && !owners[i].snap.Created.After(owners[i+1].snap.Created) {
 			down = append(down, i)
 		}
 	}

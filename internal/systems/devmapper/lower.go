@@ -149,7 +149,11 @@ func (w *writer) rewriteRaw(ctx context.Context, path string, drop map[uint32]st
 	if err := allThere(have, drop); err != nil {
 		return err
 	}
-	_, err = rewriteThin(ctx, path, buildPath(path), drop, order.ClearNeedsCheck)
+	e, err := w.u.thinEdits(drop, order.ClearNeedsCheck)
+	if err != nil {
+		return err
+	}
+	_, err = rewriteThin(ctx, path, buildPath(path), e)
 	return err
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"fettle/internal/fault"
 	"fettle/internal/finding"
@@ -62,12 +63,34 @@ const (
 	SetThin        = "thin"        // path of the thin metadata: raw or XML, a file or a device
 	SetLive        = "live"        // auto, yes, no: read the thin metadata of the active pool through dmsetup
 	SetSnapshotter = "snapshotter" // name under which containerd knows the snapshotter
+	// What only the superblock of the thin metadata knows, for a repair when it is damaged: as dmsetup table POOL has them.
+	SetBlockSize = "data-block-size" // sectors
+	SetBlocks    = "data-blocks"     // number of data blocks
 )
 
 type options struct {
 	pool, config, meta, store, poolDB, thin string
 	live                                    string
 	snapshotter                             string
+	blockSize, blocks                       string
+}
+
+// geometry is what the user says about the size of data blocks (in sectors) and their number, 0 for nothing.
+func (o *options) geometry() (size uint32, blocks uint64, err error) {
+	for _, p := range []struct {
+		name, text string
+		at         func(uint64)
+	}{{SetBlockSize, o.blockSize, func(n uint64) { size = uint32(min(n, 1<<31)) }}, {SetBlocks, o.blocks, func(n uint64) { blocks = n }}} {
+		if p.text == "" {
+			continue
+		}
+		n, err := strconv.ParseUint(p.text, 10, 64)
+		if err != nil {
+			return 0, 0, fault.NewUsage(fmt.Errorf("devmapper: %s=%s", p.name, p.text), "a number, as dmsetup table POOL shows it")
+		}
+		p.at(n)
+	}
+	return size, blocks, nil
 }
 
 // override puts what the user said in the place of what was found.
@@ -93,16 +116,19 @@ func (o *options) override(l *layout) {
 func (System) Open(ctx context.Context, loc store.Location, opts store.Options) (store.Store, error) {
 	o := options{live: "auto", snapshotter: snapshotdb.Snapshotter}
 	known := map[string]*string{SetPool: &o.pool, SetConfig: &o.config, SetMeta: &o.meta, SetStore: &o.store, SetPoolDB: &o.poolDB,
-		SetThin: &o.thin, SetLive: &o.live, SetSnapshotter: &o.snapshotter}
+		SetThin: &o.thin, SetLive: &o.live, SetSnapshotter: &o.snapshotter, SetBlockSize: &o.blockSize, SetBlocks: &o.blocks}
 	for k, v := range opts.Settings {
 		at := known[k]
 		if at == nil {
-			return nil, fault.NewUsage(fmt.Errorf("devmapper: unknown setting %q", k), "known settings: pool, config, meta, store, pool-db, thin, live, snapshotter")
+			return nil, fault.NewUsage(fmt.Errorf("devmapper: unknown setting %q", k), "known settings: pool, config, meta, store, pool-db, thin, live, snapshotter, data-block-size, data-blocks")
 		}
 		*at = v
 	}
 	if o.live != "auto" && o.live != "yes" && o.live != "no" {
 		return nil, fault.NewUsage(fmt.Errorf("devmapper: live=%s", o.live), "one of auto, yes, no")
+	}
+	if _, _, err := o.geometry(); err != nil {
+		return nil, err
 	}
 	l, err := findLayers(loc.Paths, o)
 	if err != nil {

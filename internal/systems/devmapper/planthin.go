@@ -3,6 +3,7 @@ package devmapper
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -130,33 +131,52 @@ func (p *planner) thinChanges(ctx context.Context, out *store.Proposal) ([]store
 	if p.u.thinXML {
 		return changes, nil
 	}
-	return changes, p.tryThin(ctx, path, out)
+	return p.tryThin(ctx, path, out, changes)
 }
 
-// tryThin makes the new metadata and throws it away, for what it says about the devices.
-func (p *planner) tryThin(ctx context.Context, path string, out *store.Proposal) error {
+// tryThin makes the new metadata and throws it away, for what it says about the devices. It returns the changes if they can be made.
+func (p *planner) tryThin(ctx context.Context, path string, out *store.Proposal, changes []store.Change) ([]store.Change, error) {
 	dir, err := os.MkdirTemp(p.work, "thin-")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	c, err := rewriteThin(ctx, path, filepath.Join(dir, "new"), p.drop, p.clear)
+	e, err := p.u.thinEdits(p.drop, p.clear)
 	if err != nil {
-		return fmt.Errorf("try to write the thin metadata anew: %w", err)
+		return nil, err
+	}
+	c, err := rewriteThin(ctx, path, filepath.Join(dir, "new"), e)
+	var lost *thinbuild.SuperblockError
+	if errors.As(err, &lost) {
+		for i := range out.Outcomes {
+			if o := &out.Outcomes[i]; o.Action == finding.Discard || o.Action == finding.Rebuild {
+				o.Result = fmt.Sprintf("left: %v; give them to the check: --set %s=N --set %s=N", lost, SetBlockSize, SetBlocks)
+			}
+		}
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("try to write the thin metadata anew: %w", err)
 	}
 	out.Notes = append(out.Notes, compareNotes(c)...)
 	p.loss += int64(len(c.Losses()))
-	return nil
+	return changes, nil
 }
 
-// rewriteThin writes the metadata at path to a new file without some devices. The new file is as long as the old one.
-func rewriteThin(ctx context.Context, path, to string, drop map[uint32]string, clearFlag bool) (*thinbuild.Comparison, error) {
+// thinEdits says what a rewrite of the metadata changes.
+func (u *unit) thinEdits(drop map[uint32]string, clearFlag bool) (thinbuild.Edits, error) {
+	size, blocks, err := u.opts.geometry()
+	return thinbuild.Edits{Drop: drop, ClearNeedsCheck: clearFlag, DataBlockSize: size, DataBlocks: blocks}, err
+}
+
+// rewriteThin writes the metadata at path to a new file. The new file is as long as the old one.
+func rewriteThin(ctx context.Context, path, to string, e thinbuild.Edits) (*thinbuild.Comparison, error) {
 	f, err := thinmeta.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	c, err := thinbuild.Rewrite(ctx, f, to, thinbuild.Edits{Drop: drop, ClearNeedsCheck: clearFlag})
+	c, err := thinbuild.Rewrite(ctx, f, to, e)
 	if err != nil {
 		return nil, err
 	}
