@@ -46,11 +46,8 @@ func (f *File) fetch(ctx context.Context, workers int, blocks []uint32, visit fu
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
-	ahead := min(workers*spansAhead, len(blocks))
-	all := make([]*span, ahead)
-	free := make(chan *span, ahead)
-	order := make(chan *span, ahead)
-	jobs := make(chan *span, ahead)
+	all := make([]*span, min(workers*spansAhead, len(blocks)))
+	free := make(chan *span, len(all))
 	for i := range all {
 		all[i] = spans.Get().(*span)
 		free <- all[i]
@@ -62,6 +59,21 @@ func (f *File) fetch(ctx context.Context, workers int, blocks []uint32, visit fu
 			spans.Put(s)
 		}
 	}()
+	for s := range f.readAhead(ctx, &wg, workers, blocks, free) {
+		<-s.done
+		if err := s.each(visit); err != nil {
+			return err
+		}
+		free <- s
+	}
+	return ctx.Err()
+}
+
+// readAhead reads the blocks into free spans and gives these in the order of the list, each perhaps before it is filled. It ends with
+// the list or the context; wg is done when nothing uses a span any more.
+func (f *File) readAhead(ctx context.Context, wg *sync.WaitGroup, workers int, blocks []uint32, free <-chan *span) <-chan *span {
+	order := make(chan *span, cap(free))
+	jobs := make(chan *span, cap(free))
 	wg.Go(func() {
 		defer close(order)
 		defer close(jobs)
@@ -86,14 +98,7 @@ func (f *File) fetch(ctx context.Context, workers int, blocks []uint32, visit fu
 			}
 		})
 	}
-	for s := range order {
-		<-s.done
-		if err := s.each(visit); err != nil {
-			return err
-		}
-		free <- s
-	}
-	return ctx.Err()
+	return order
 }
 
 // spans keeps the buffers from one fetch to the next.

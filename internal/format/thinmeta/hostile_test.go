@@ -239,7 +239,7 @@ func FuzzCheck(f *testing.F) {
 }
 
 func BenchmarkCheckMade(b *testing.B) {
-	p := &modelPool{dataBlocks: 1 << 20, spare: 100, devices: map[uint32]map[uint64]Run{}}
+	p := &modelPool{dataBlocks: 1 << 20, spare: 2000, devices: map[uint32]map[uint64]Run{}}
 	for id := range uint32(400) {
 		dev := map[uint64]Run{}
 		for v := range uint64(70) {

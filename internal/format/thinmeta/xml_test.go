@@ -13,7 +13,7 @@ import (
 
 const smallXML = `<?xml version="1.0"?>
 <!-- shared > "subtrees -->
-<superblock uuid="" time="3" transaction="0" flags="0" version="2" data_block_size="128" nr_data_blocks="100">
+<superblock uuid="a&lt;b" time="3" transaction="0" flags="0" version="2" data_block_size="128" nr_data_blocks="100">
   <def name="a">
     <range_mapping origin_begin="0" data_begin="10" length="5" time="1"/>
   </def>
@@ -71,6 +71,9 @@ func TestXMLWithDefinitions(t *testing.T) {
 		if got, complete, err := d.Shares(context.Background(), c.a, c.b); got != c.shared || !complete || err != nil {
 			t.Errorf("%+v: %v %v %v", c, got, complete, err)
 		}
+	}
+	if s, _ := d.Super(); !bytes.HasPrefix(s.UUID[:], []byte("a<b\x00")) {
+		t.Errorf("uuid %q", s.UUID)
 	}
 	if r := d.Report(); len(r.Problems) > 0 || r.DataUsed != 9 || r.Mappings != 9 {
 		t.Errorf("%d blocks, %d mappings, %q", r.DataUsed, r.Mappings, said(r))

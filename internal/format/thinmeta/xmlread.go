@@ -132,7 +132,7 @@ func (f *fields) get(name string, bits int) uint64 {
 
 // or reads a number that may be missing.
 func (f *fields) or(name string, bits int, otherwise uint64) uint64 {
-	if _, ok := f.s.tag.text(name); !ok {
+	if _, ok := f.s.tag.raw(name); !ok {
 		return otherwise
 	}
 	return f.get(name, bits)
