@@ -14,6 +14,9 @@ type DirBlock struct {
 
 // DirBlocks hands out the blocks of a directory. An inline directory has none: see IsInline and Dir. Blocks beyond the directory's
 // size are handed out as well and reported, as are holes. fn returns false to stop.
+//
+// A block belongs to one directory at most: who gathers the blocks of many should give up when there are more than the file system
+// has blocks, because each damaged directory may claim them all.
 func (fs *FS) DirBlocks(in *Inode, fn func(DirBlock) bool, report Report) error {
 	size := in.Size / uint64(fs.sb.BlockSize)
 	next, beyond := uint64(0), false

@@ -8,13 +8,15 @@ import (
 // Reason is why a file system should not be used as it is.
 type Reason string
 
-// Reasons. The first four concern reading as well, the rest writing.
+// Reasons. ReasonMountRO concerns writing only, the others reading as well.
 const (
 	ReasonRecovery Reason = "needs-recovery"   // the journal holds changes that are not in place: what is read is old and torn
 	ReasonFeatures Reason = "unknown-features" // incompatible features that this package cannot read
 	ReasonBigalloc Reason = "bigalloc"         // blocks are allocated in clusters, which this package does not know
 	ReasonInUse    Reason = "mmp-busy"         // another host, or e2fsck, has it open
-	ReasonNotClean Reason = "not-clean"        // not unmounted cleanly, or mounted now without a journal
+	ReasonMounted  Reason = "mounted"          // mounted on this machine for writing
+	ReasonMountRO  Reason = "mounted-read-only"
+	ReasonNotClean Reason = "not-clean" // not unmounted cleanly, or mounted now without a journal
 )
 
 // Refusal is a reason with a sentence and advice. It is an error, so that a caller who minds can return it.
@@ -28,7 +30,7 @@ type Refusal struct {
 func (r *Refusal) Error() string { return r.Text }
 
 // Refusals lists why the content should not be trusted or changed as it is; empty if nothing speaks against it. It reads the MMP
-// block. The caller decides; nothing is refused here.
+// block and, when the file system was opened by path, the list of mounts. The caller decides; nothing is refused here.
 func (fs *FS) Refusals() []*Refusal {
 	s := &fs.sb
 	var list []*Refusal
@@ -55,6 +57,19 @@ func (fs *FS) Refusals() []*Refusal {
 		case m.Sequence != MMPSeqClean:
 			add(ReasonInUse, "unmount it there; clear a stale mark with tune2fs -f -E clear_mmp",
 				"it is mounted on %s (MMP sequence %#x, device %s)", m.Node, m.Sequence, m.Device)
+		}
+	}
+	if fs.closer != nil {
+		mounts, err := mountsOf(fs.name, "/proc", "/sys")
+		if err != nil {
+			add(ReasonMounted, "", "whether it is mounted cannot be found out: %v", err)
+		}
+		for _, m := range mounts {
+			if m.ReadOnly {
+				add(ReasonMountRO, "unmount it before it is changed", "it is mounted read-only at %s", m.Dir)
+			} else {
+				add(ReasonMounted, "unmount it, or use a snapshot", "it is mounted at %s", m.Dir)
+			}
 		}
 	}
 	if s.State&StateValid == 0 {
