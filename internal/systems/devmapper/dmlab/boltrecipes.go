@@ -1,6 +1,7 @@
 package dmlab
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -22,7 +23,7 @@ func boltRecipes() []recipe {
 		{alone(boltNoMeta, "spoil both meta pages"), fileStage, "d50", byLoss, func(p *patient, d *lab.Done) error { return p.spoilMetas(d, true) }},
 		{alone(boltOneMeta, "spoil one meta page"), fileStage, "d51", byPerson, func(p *patient, d *lab.Done) error { return p.spoilMetas(d, false) }},
 		{alone(boltEmpty, "empty a database file"), fileStage, "d52", byLoss, (*patient).empty},
-		{alone(boltFreelist, "call a page in use free"), fileStage, "", byPerson, (*patient).freePage},
+		{alone(boltFreelist, "enter a page into the list of free pages that cannot be there"), fileStage, "", byPerson, (*patient).spoilFreelist},
 	}
 }
 
@@ -138,9 +139,10 @@ func (p *patient) metas(name string) (m [2][]byte, err error) {
 
 // Offsets in a meta page: behind the header of 16 bytes lie magic, version, page size and flags, then the root bucket.
 const (
-	atFreelist = 16 + 32
-	atTxid     = 16 + 48
-	atSum      = 16 + 56
+	atFreelist  = 16 + 32
+	atHighWater = 16 + 40
+	atTxid      = 16 + 48
+	atSum       = 16 + 56
 )
 
 func (p *patient) spoilMetas(d *lab.Done, both bool) error {
@@ -172,19 +174,15 @@ func (p *patient) spoilMetas(d *lab.Done, both bool) error {
 	return nil
 }
 
-// freePage enters a page in use into the list of free pages.
-func (p *patient) freePage(d *lab.Done) error {
+// spoilFreelist makes the list of free pages name a page that cannot be: one behind the end, or one twice.
+func (p *patient) spoilFreelist(d *lab.Done) error {
 	name := p.pick(p.pool+".db", storeFile) // containerd keeps no list in meta.db
-	leaves, err := pages(p.path(name), "leaf")
-	if err != nil {
-		return err
-	}
 	m, err := p.metas(name)
 	if err != nil {
 		return err
 	}
 	newest := slices.MaxFunc(m[:], func(a, b []byte) int {
-		return int(binary.LittleEndian.Uint64(a[atTxid:])) - int(binary.LittleEndian.Uint64(b[atTxid:]))
+		return cmp.Compare(binary.LittleEndian.Uint64(a[atTxid:]), binary.LittleEndian.Uint64(b[atTxid:]))
 	})
 	at := int64(binary.LittleEndian.Uint64(newest[atFreelist:])) * boltPageSize
 	raw, err := os.ReadFile(p.path(name))
@@ -193,22 +191,17 @@ func (p *patient) freePage(d *lab.Done) error {
 	}
 	page := raw[at : at+boltPageSize]
 	count := int(binary.LittleEndian.Uint16(page[10:]))
-	if binary.LittleEndian.Uint16(page[8:]) != flagFreelist || count >= 500 {
-		return fmt.Errorf("%s has no list of free pages that could take one more", name)
+	if binary.LittleEndian.Uint16(page[8:]) != flagFreelist || count == 0 || count >= 500 {
+		return fmt.Errorf("%s has no list of free pages that could be spoiled", name)
 	}
-	var ids []uint64
-	for i := range count {
-		ids = append(ids, binary.LittleEndian.Uint64(page[16+8*i:]))
+	entry := binary.LittleEndian.Uint64(newest[atHighWater:]) + 7
+	if p.rnd.IntN(2) == 0 {
+		entry = binary.LittleEndian.Uint64(page[16+8*(count-1):])
 	}
-	leaf := leaves[p.rnd.IntN(len(leaves))]
-	ids = append(ids, uint64(leaf))
-	slices.Sort(ids)
-	binary.LittleEndian.PutUint16(page[10:], uint16(len(ids)))
-	for i, id := range ids {
-		binary.LittleEndian.PutUint64(page[16+8*i:], id)
-	}
-	p.must(boltFreelist, name, "page %d is in use and free", leaf)
-	d.Add("%s: page %d", name, leaf)
+	binary.LittleEndian.PutUint64(page[16+8*count:], entry)
+	binary.LittleEndian.PutUint16(page[10:], uint16(count+1))
+	p.must(boltFreelist, name, "page %d", entry)
+	d.Add("%s: page %d as entry %d", name, entry, count)
 	return p.overwrite(name, at, page)
 }
 

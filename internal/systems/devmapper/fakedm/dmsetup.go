@@ -179,28 +179,34 @@ func (d *control) obey(p *Pool, word string, args int, n [2]uint64) error {
 	if word != "set_transaction_id" && (n[0] > maxDevice || n[1] > maxDevice) {
 		return unix.EINVAL
 	}
+	var err error
 	switch word {
 	case "create_thin":
-		return p.CreateThin(uint32(n[0]))
+		err = p.CreateThin(uint32(n[0]))
 	case "create_snap":
-		return p.CreateSnap(uint32(n[0]), uint32(n[1]))
+		err = p.CreateSnap(uint32(n[0]), uint32(n[1]))
 	case "delete":
-		return p.Delete(uint32(n[0]), d.active(p, uint32(n[0])))
+		err = p.Delete(uint32(n[0]), d.active(p, uint32(n[0])))
 	case "set_transaction_id":
 		if p.TransactionID != n[0] {
 			return unix.EINVAL
 		}
 		p.TransactionID = n[1]
 	case "reserve_metadata_snap":
-		return p.reserve()
+		if p.HeldRoot != 0 {
+			return unix.EBUSY
+		}
+		p.HeldRoot = p.MetaBlocks - 1 // the last block, which the metadata does not use
 	case "release_metadata_snap":
 		if p.HeldRoot == 0 {
 			return unix.EINVAL
 		}
 		p.HeldRoot = 0
-		return p.flush()
 	}
-	return nil
+	if err != nil {
+		return err
+	}
+	return p.flush() // the kernel commits after each message
 }
 
 func (d *control) active(p *Pool, id uint32) bool {

@@ -164,15 +164,6 @@ func (s *State) Close(name string) error {
 	return nil
 }
 
-// reserve makes a metadata snapshot, in the last block of the metadata device.
-func (p *Pool) reserve() error {
-	if p.HeldRoot != 0 {
-		return unix.EBUSY
-	}
-	p.HeldRoot = p.MetaBlocks - 1
-	return p.flush()
-}
-
 // flush writes the pool's metadata to its metadata device, if that is a file.
 func (p *Pool) flush() error {
 	if st, err := os.Stat(p.Metadata); err != nil || !st.Mode().IsRegular() {

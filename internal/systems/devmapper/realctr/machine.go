@@ -36,7 +36,9 @@ const (
 // NewMachine makes a machine with an empty pool. Its four files will be in dir; work is for what else there is.
 func NewMachine(dir, work string) (*Machine, error) {
 	m := &Machine{Dir: dir, Work: work, Pool: PoolName, Size: "64MB"}
-	return m, m.setUp(fakedm.NewPool(m.Pool, dataSize, metaSize))
+	p := fakedm.NewPool(m.Pool, dataSize, metaSize)
+	p.Metadata = m.thin()
+	return m, m.setUp(p)
 }
 
 // LoadMachine makes a machine from the four files in dir. They will change: give a copy.
@@ -128,7 +130,7 @@ func (m *Machine) Run(ctx context.Context, ops ...string) (*Result, error) {
 		return nil, fmt.Errorf("run containerd: %w", err)
 	}
 	cmd := exec.CommandContext(ctx, self)
-	cmd.Env = append(fakedm.Environ(m.programs(), m.State()), jobEnv+"="+string(raw), "TMPDIR="+tmp)
+	cmd.Env = append(m.Environ(), jobEnv+"="+string(raw), "TMPDIR="+tmp)
 	var out, logged bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &logged
 	r := &Result{}
@@ -170,7 +172,7 @@ func (m *Machine) Reboot() error {
 // DMSetup runs dmsetup by hand.
 func (m *Machine) DMSetup(args ...string) (string, error) {
 	cmd := exec.Command(filepath.Join(m.programs(), "dmsetup"), args...)
-	cmd.Env = fakedm.Environ(m.programs(), m.State())
+	cmd.Env = m.Environ()
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("dmsetup %s: %w: %s", strings.Join(args, " "), err, out)
@@ -184,5 +186,11 @@ func (m *Machine) SaveThin() error {
 	if err != nil {
 		return err
 	}
-	return fakedm.WriteThinMeta(s.Pool(m.Pool), filepath.Join(m.Dir, "thin.meta"))
+	return fakedm.WriteThinMeta(s.Pool(m.Pool), m.thin())
 }
+
+// thin is the pool's metadata device. Once SaveThin has made the file, the fake keeps it up to date.
+func (m *Machine) thin() string { return filepath.Join(m.Dir, "thin.meta") }
+
+// Environ is an environment in which dmsetup is the machine's.
+func (m *Machine) Environ() []string { return fakedm.Environ(m.programs(), m.State()) }
