@@ -104,30 +104,54 @@ func (s IAMShape) Build(blockSize, fill int, records []IAMRecord) ([][]byte, err
 		blocks = append(blocks, leaf)
 		records = records[n:]
 	}
-	levels := 0
+	root, nodes, err := s.Index(blockSize, below, uint64(len(blocks)))
+	if err != nil {
+		return nil, err
+	}
+	blocks[0] = root
+	return append(blocks, nodes...), nil
+}
+
+// Index makes the root and the index blocks over leaves that are written already: leaves says where they are and their first keys,
+// in ascending order. The index blocks are to be written at block number next and those after it; the root is block 0.
+func (s IAMShape) Index(blockSize int, leaves []IAMPointer, next uint64) (root []byte, nodes [][]byte, err error) {
+	levels, below := 0, leaves
 	for ; len(below)+1 > s.rootLimit(blockSize); levels++ {
 		if levels == iamMaxLevels {
-			return nil, fmt.Errorf("build IAM index: too many records")
+			return nil, nil, fmt.Errorf("build IAM index: too many records")
 		}
 		var above []IAMPointer
 		for per := s.nodeLimit(blockSize) - 1; len(below) > 0; {
 			n := min(per, len(below))
 			node := make([]byte, blockSize)
 			s.putPointers(node, 0, s.nodeLimit(blockSize), below[:n])
-			above = append(above, IAMPointer{below[0].Key, uint64(len(blocks))})
-			blocks = append(blocks, node)
+			above = append(above, IAMPointer{below[0].Key, next + uint64(len(nodes))})
+			nodes = append(nodes, node)
 			below = below[n:]
 		}
 		below = above
 	}
-	root := blocks[0]
+	root = make([]byte, blockSize)
 	binary.LittleEndian.PutUint64(root, iamRootMagic)
 	binary.LittleEndian.PutUint16(root[8:], uint16(s.Key))
 	binary.LittleEndian.PutUint16(root[10:], uint16(s.Record))
 	binary.LittleEndian.PutUint16(root[12:], uint16(s.Pointer))
 	root[14] = byte(levels)
 	s.putPointers(root, iamRootHeader, s.rootLimit(blockSize), below)
-	return blocks, nil
+	return root, nodes, nil
+}
+
+// Leaf makes a leaf of records that are laid side by side, each with its key before it, in ascending order.
+func (s IAMShape) Leaf(blockSize int, records []byte) ([]byte, error) {
+	n := len(records) / s.entry()
+	if len(records)%s.entry() != 0 || n > s.LeafCapacity(blockSize) {
+		return nil, fmt.Errorf("build IAM leaf: %d bytes of records do not fit in %d", len(records), blockSize)
+	}
+	b := make([]byte, blockSize)
+	binary.LittleEndian.PutUint16(b, iamLeafMagic)
+	binary.LittleEndian.PutUint16(b[2:], uint16(n))
+	copy(b[iamLeafHeader:], records)
+	return b, nil
 }
 
 // putPointers writes count, limit and entries of the root or an index block.

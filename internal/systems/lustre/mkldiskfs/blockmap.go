@@ -41,7 +41,7 @@ func (im *Image) putIndirect(m *Map, ino uint32, list []uint32) (uint32, error) 
 	for i, n := range list {
 		le.PutUint32(b[4*i:], n)
 	}
-	return uint32(runs[0].First), im.writeBlock(runs[0].First, b)
+	return uint32(runs[0].First), im.WriteBlock(runs[0].First, b)
 }
 
 // indirect maps by 12 direct blocks, then one, two and three levels of indirect ones.
@@ -126,7 +126,7 @@ func (im *Image) extents(m *Map, ino, generation uint32, runs []Run) error {
 				at := ext4.ExtentHeaderSize + per*ext4.ExtentEntrySize
 				le.PutUint32(b[at:], ext4.CRC32C(im.inodeSeed(ino, generation), b[:at]))
 			}
-			if err := im.writeBlock(place[0].First, b); err != nil {
+			if err := im.WriteBlock(place[0].First, b); err != nil {
 				return err
 			}
 			above = append(above, extent{logical: list[0].logical, physical: place[0].First})

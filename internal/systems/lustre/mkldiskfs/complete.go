@@ -20,7 +20,7 @@ func (im *Image) putJournal() error {
 	}
 	copy(b[48:], im.uuid[:])
 	binary.BigEndian.PutUint32(b[64:], 1) // users
-	if err := im.writeBlock(runs[0].First, b); err != nil {
+	if err := im.WriteBlock(runs[0].First, b); err != nil {
 		return err
 	}
 	in := &Inode{Mode: ext4.ModeRegular | 0o600, Links: 1}
@@ -56,7 +56,7 @@ func (im *Image) Close() error {
 		if _, err := im.f.WriteAt(im.super(g, freeBlocks, freeInodes), at); err != nil {
 			return im.abandon(fmt.Errorf("write superblock %d of %s: %w", g, im.f.Name(), err))
 		}
-		if err := im.writeBlock(im.geo.first(g)+1, descs); err != nil {
+		if err := im.WriteBlock(im.geo.first(g)+1, descs); err != nil {
 			return im.abandon(err)
 		}
 	}
@@ -87,10 +87,10 @@ func (im *Image) putGroup(g int, desc []byte) (freeBlocks, freeInodes uint64, er
 	if end := int(im.next) - 2 - g*im.geo.perGroup; end > last {
 		last = min(end, im.geo.perGroup-1)
 	}
-	if err := im.writeBlock(im.geo.blockBitmap(g), blocks[:]); err != nil {
+	if err := im.WriteBlock(im.geo.blockBitmap(g), blocks[:]); err != nil {
 		return 0, 0, err
 	}
-	if err := im.writeBlock(im.geo.inodeBitmap(g), inodes[:]); err != nil {
+	if err := im.WriteBlock(im.geo.inodeBitmap(g), inodes[:]); err != nil {
 		return 0, 0, err
 	}
 	put32 := func(lo, hi int, v uint64) {

@@ -158,8 +158,8 @@ func (im *Image) FreeBlocks(r Run) {
 	}
 }
 
-// writeBlock writes whole blocks from a block number on.
-func (im *Image) writeBlock(block uint64, data []byte) error {
+// WriteBlock writes whole blocks from a block number on.
+func (im *Image) WriteBlock(block uint64, data []byte) error {
 	if _, err := im.f.WriteAt(data, int64(block)*BlockSize); err != nil {
 		return fmt.Errorf("write block %d of %s: %w", block, im.f.Name(), err)
 	}
@@ -179,4 +179,10 @@ func (im *Image) writeRuns(runs []Run, data []byte) error {
 		data = data[n:]
 	}
 	return nil
+}
+
+// UseRoot takes inode 2 into use, as a directory. PutInode has to follow.
+func (im *Image) UseRoot() {
+	im.inodes[0].set(ext4.InoRoot - 1)
+	im.dirs[0]++
 }

@@ -51,8 +51,7 @@ func sample(t *testing.T, opt Options) string {
 		must(err)
 		must(im.PutInode(d.Ino, &Inode{Mode: ext4.ModeDir | 0o755, Links: links, Generation: d.Generation, Map: m}))
 	}
-	im.inodes[0].set(ext4.InoRoot - 1)
-	im.dirs[0]++
+	im.UseRoot()
 	lost := alloc(true)
 	putDir(&Dir{Ino: lost, Parent: Entry{Ino: 2}, MinBlocks: 4}, 2)
 	root := Dir{Ino: ext4.InoRoot, Parent: Entry{Ino: 2}, Entries: []Entry{{Name: "lost+found", Ino: lost, Type: ext4.TypeDir}}}

@@ -101,7 +101,7 @@ func (im *Image) flushWindow() error {
 		end--
 	}
 	end = (end + BlockSize - 1) / BlockSize * BlockSize
-	return im.writeBlock(im.geo.inodeTable(im.windowGroup), im.window[:end])
+	return im.WriteBlock(im.geo.inodeTable(im.windowGroup), im.window[:end])
 }
 
 func (im *Image) encodeInode(raw []byte, ino uint32, in *Inode, inside []Xattr, acl uint64) {
@@ -240,5 +240,5 @@ func (im *Image) putXattrBlock(ino uint32, xs []Xattr) (uint64, error) {
 		le.PutUint64(num[:], block)
 		le.PutUint32(b[ext4.XattrHdrChecksum:], ext4.CRC32C(ext4.CRC32C(im.sum, num[:]), b))
 	}
-	return block, im.writeBlock(block, b)
+	return block, im.WriteBlock(block, b)
 }
