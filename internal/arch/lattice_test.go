@@ -12,6 +12,8 @@ import (
 const lattice = `
 	# What everybody speaks of: errors for people, and what can be wrong.
 	NONE < fault, finding;
+	# How numbers and strange text are put into sentences.
+	NONE < say;
 
 	# Decoders and encoders have no opinions and know nothing of us.
 	NONE < format/*;
@@ -20,7 +22,7 @@ const lattice = `
 	fault, finding < claim < match;
 
 	# The contract, and where runs are kept.
-	fault, finding < store < runs;
+	fault, finding, say < store < runs;
 
 	# How a Writer writes what systems have in common: pages of a file, and whole files.
 	store < store/pagefile, store/wholefile < systems/*;
@@ -38,7 +40,7 @@ const lattice = `
 	store, repair, check < store/storetest;
 
 	# What people see. Reports know findings only.
-	finding < report;
+	finding, say < report;
 	store, format/* < shell;
 
 	# The lab scores check and repair and knows no system; what a system contributes to it lies below the system.

@@ -13,8 +13,8 @@ import (
 	"fettle/internal/check"
 	"fettle/internal/fault"
 	"fettle/internal/repair"
-	"fettle/internal/report"
 	"fettle/internal/runs"
+	"fettle/internal/say"
 )
 
 // applyFlags say how far a repair may go.
@@ -181,9 +181,9 @@ func (a *App) step(p repair.Progress) {
 	}
 	switch p.Phase {
 	case "done":
-		a.print("  step %d of %d: %s (%s)", p.Step, p.Of, report.Clean(p.Title), count(p.Records, "record"))
+		a.print("  step %d of %d: %s (%s)", p.Step, p.Of, say.Clean(p.Title), say.Count(p.Records, "record"))
 	case "undone":
-		a.print("  step %d taken back: %s (%s)", p.Step, report.Clean(p.Title), count(p.Records, "record"))
+		a.print("  step %d taken back: %s (%s)", p.Step, say.Clean(p.Title), say.Count(p.Records, "record"))
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 	"unicode/utf8"
 
 	"fettle/internal/fault"
-	"fettle/internal/report"
+	"fettle/internal/say"
 )
 
 // answer is one way to answer a question.
@@ -55,9 +55,9 @@ func (a *App) ask(ctx context.Context, question string, answers ...answer) (rune
 	}
 	parts := make([]string, len(answers))
 	for i, an := range answers {
-		parts[i] = fmt.Sprintf("%c=%s", an.key, report.Clean(an.label))
+		parts[i] = fmt.Sprintf("%c=%s", an.key, say.Clean(an.label))
 	}
-	prompt := fmt.Sprintf("%s %s [%c]? ", report.Clean(question), strings.Join(parts, ", "), answers[0].key)
+	prompt := fmt.Sprintf("%s %s [%c]? ", say.Clean(question), strings.Join(parts, ", "), answers[0].key)
 	for range 20 {
 		fmt.Fprint(a.asking, prompt)
 		line, err := a.readLine(ctx)

@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"fettle/internal/fault"
-	"fettle/internal/report"
+	"fettle/internal/say"
 )
 
 // complain shows err to the person: "error: ..." and then one "hint: ..." line per hint, all on standard error;
@@ -47,10 +47,10 @@ func (a *App) complain(err error) {
 	}
 	// Several errors that were joined come one per line.
 	for _, l := range strings.Split(err.Error(), "\n") {
-		fmt.Fprintf(a.Err, "%s %s\n", a.errStyle().Severity("error", "error:"), report.Clean(l))
+		fmt.Fprintf(a.Err, "%s %s\n", a.errStyle().Severity("error", "error:"), say.Clean(l))
 	}
 	for _, h := range fault.Hints(err) {
-		fmt.Fprintf(a.Err, "hint: %s\n", report.Clean(h))
+		fmt.Fprintf(a.Err, "hint: %s\n", say.Clean(h))
 	}
 }
 

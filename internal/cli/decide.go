@@ -9,7 +9,7 @@ import (
 	"fettle/internal/fault"
 	"fettle/internal/finding"
 	"fettle/internal/repair"
-	"fettle/internal/report"
+	"fettle/internal/say"
 	"fettle/internal/store"
 )
 
@@ -79,20 +79,20 @@ func (m *mending) preview() {
 			if n++; n <= most {
 				name := what[o.Seq]
 				if name != "" {
-					name = " " + report.Clean(name)
+					name = " " + say.Clean(name)
 				}
 				loses := ""
 				if o.Loses != "" {
-					loses = "; loses " + report.Clean(o.Loses)
+					loses = "; loses " + say.Clean(o.Loses)
 				}
-				m.app.print("  #%d%s: %s: %s%s", o.Seq, name, report.Clean(string(o.Action)), report.Clean(o.Result), loses)
+				m.app.print("  #%d%s: %s: %s%s", o.Seq, name, say.Clean(string(o.Action)), say.Clean(o.Result), loses)
 			}
 		}
 		if u.Loss.Dropped > 0 {
-			m.app.print("  %s: drops %d of %d %s", report.Clean(u.Unit), u.Loss.Dropped, u.Loss.Total, report.Clean(u.Loss.Unit))
+			m.app.print("  %s: drops %d of %d %s", say.Clean(u.Unit), u.Loss.Dropped, u.Loss.Total, say.Clean(u.Loss.Unit))
 		}
 		for _, note := range u.Notes {
-			m.app.print("  note: %s", report.Clean(note))
+			m.app.print("  note: %s", say.Clean(note))
 		}
 	}
 	if n > most {
@@ -138,7 +138,7 @@ func (m *mending) confirm(ctx context.Context, asked bool) error {
 			over = append(over, fmt.Sprintf("%d of %d %s", u.Loss.Dropped, u.Loss.Total, u.Loss.Unit))
 		}
 	}
-	question := count(m.plan.Steps(), "step") + "."
+	question := say.Count(m.plan.Steps(), "step") + "."
 	if len(over) > 0 {
 		question = "This drops " + strings.Join(over, ", ") + "."
 	} else if asked {

@@ -9,6 +9,7 @@ import (
 
 	"fettle/internal/fault"
 	"fettle/internal/lab"
+	"fettle/internal/say"
 	"fettle/internal/systems/flux/fluxlab"
 )
 
@@ -53,7 +54,7 @@ func (a *App) demo(ctx context.Context, dir string, check bool) (err error) {
 	if err := t.Save(truth); err != nil {
 		return err
 	}
-	a.print("%s: a Flux content store of %d jobs, with damage that makes %s", path, demoJobs, count(len(t.Expected), "finding"))
+	a.print("%s: a Flux content store of %d jobs, with damage that makes %s", path, demoJobs, say.Count(len(t.Expected), "finding"))
 	a.print("What a check must find is in %s.", truth)
 	next, run := []string{a.commandLine("check", path)}, "last"
 	var found *lab.Comparison

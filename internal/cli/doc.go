@@ -6,5 +6,5 @@
 // JSON object per line. Nothing here decides what is wrong with a store or what to write to it.
 //
 // Rules of the terminal: no colour and no redrawing unless the stream is a terminal; whatever comes from a store goes through
-// report.Clean; a question is asked only when standard input is a terminal, goes to the terminal and nowhere else, and "q" always quits.
+// say.Clean; a question is asked only when standard input is a terminal, goes to the terminal and nowhere else, and "q" always quits.
 package cli

@@ -9,6 +9,7 @@ import (
 
 	"fettle/internal/finding"
 	"fettle/internal/report"
+	"fettle/internal/say"
 )
 
 func (a *App) newExplain() *cobra.Command {
@@ -69,7 +70,7 @@ func (a *App) explainFinding(run, number string) error {
 		offered := make([]string, 0, len(f.Actions)+1)
 		for _, act := range f.Actions {
 			if act != finding.Ignore { // offered always, and last
-				offered = append(offered, report.Clean(string(act)))
+				offered = append(offered, say.Clean(string(act)))
 			}
 		}
 		a.print("      offered: %s", strings.Join(append(offered, string(finding.Ignore)), ", "))

@@ -11,6 +11,7 @@ import (
 	"fettle/internal/check"
 	"fettle/internal/finding"
 	"fettle/internal/report"
+	"fettle/internal/say"
 )
 
 // filter selects findings of a run.
@@ -154,7 +155,7 @@ func (a *App) listFindings(each report.Findings) error {
 		if n++; a.quiet {
 			continue
 		}
-		w.WriteString(st.Severity(f.Severity, string(f.Severity)) + "  " + report.Clean(f.Class) + "\n")
+		w.WriteString(st.Severity(f.Severity, string(f.Severity)) + "  " + say.Clean(f.Class) + "\n")
 		report.Block(w, &f, st)
 		w.WriteString("\n")
 	}

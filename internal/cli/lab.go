@@ -14,6 +14,7 @@ import (
 
 	"fettle/internal/fault"
 	"fettle/internal/lab"
+	"fettle/internal/say"
 	"fettle/internal/store"
 	"fettle/internal/systems/flux/fluxlab"
 )
@@ -169,7 +170,7 @@ func (a *App) printTruth(path, truth string, t *lab.Truth) {
 	if t.HiddenCount > 0 {
 		hidden = fmt.Sprintf(", and cannot see %d keys that are out of reach", t.HiddenCount)
 	}
-	a.print("%s: a check must report %s%s (%s)", path, count(len(t.Expected), "finding"), hidden, truth)
+	a.print("%s: a check must report %s%s (%s)", path, say.Count(len(t.Expected), "finding"), hidden, truth)
 	a.print("  %s", a.commandLine("check", path))
 }
 

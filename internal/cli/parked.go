@@ -9,6 +9,7 @@ import (
 
 	"fettle/internal/finding"
 	"fettle/internal/repair"
+	"fettle/internal/say"
 )
 
 // byNumber is how many findings the command that decides them names one by one; more of them are named by class.
@@ -109,7 +110,7 @@ func (q *asking) about(ctx context.Context, f *finding.Finding) error {
 	if n == 0 || q.each[f.Class] {
 		return nil
 	}
-	key, err = q.m.app.ask(ctx, fmt.Sprintf("The same for the other %s of class %s?", count(n, "finding"), f.Class), answer{'y', "yes"}, answer{'n', "no"})
+	key, err = q.m.app.ask(ctx, fmt.Sprintf("The same for the other %s of class %s?", say.Count(n, "finding"), f.Class), answer{'y', "yes"}, answer{'n', "no"})
 	switch {
 	case err != nil:
 		return err

@@ -7,6 +7,7 @@ import (
 
 	"fettle/internal/fault"
 	"fettle/internal/repair"
+	"fettle/internal/say"
 )
 
 func (a *App) newPlan() *cobra.Command {
@@ -95,7 +96,7 @@ func (s *session) deliver(plan *repair.Plan, out string, full bool) error {
 		a.print("  %s", a.commandLine("apply", name))
 	}
 	if parked := plan.ParkedFindings(); len(parked) > 0 {
-		a.print("to decide %s as suggested, or change the actions:", count(len(parked), "finding"))
+		a.print("to decide %s as suggested, or change the actions:", say.Count(len(parked), "finding"))
 		a.print("  %s", a.decideCommand(plan, parked))
 	}
 	return nil

@@ -9,7 +9,7 @@ import (
 
 	"fettle/internal/fault"
 	"fettle/internal/finding"
-	"fettle/internal/report"
+	"fettle/internal/say"
 	"fettle/internal/store"
 )
 
@@ -175,7 +175,7 @@ func (a *App) policyOfRun(name string, f *policyFlags) error {
 		if act == "" {
 			act = "ignore"
 		}
-		a.print("%6d  %-36s  %s", counts[k], report.Clean(k.class), report.Clean(act))
+		a.print("%6d  %-36s  %s", counts[k], say.Clean(k.class), say.Clean(act))
 	}
 	if len(order) == 0 && !a.json {
 		a.print("%s", fmt.Sprintf("run %s has no findings", r.ID()))

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/term"
 
 	"fettle/internal/check"
-	"fettle/internal/report"
 	"fettle/internal/runs"
+	"fettle/internal/say"
 	"fettle/internal/store"
 )
 
@@ -63,7 +63,7 @@ func (p *progress) update(pr runs.Progress) {
 			fmt.Fprintf(p.app.Err, "%s\n", line)
 		}
 	case p.tty && pr.Pass != "" && now.Sub(p.begun) >= showAfter && now.Sub(p.last) >= redrawEvery:
-		fmt.Fprintf(p.app.Err, "\r\x1b[K%s", report.Short(progressLine(pr), p.width()-1))
+		fmt.Fprintf(p.app.Err, "\r\x1b[K%s", say.Short(progressLine(pr), p.width()-1))
 		p.drawn = true
 	default:
 		return
@@ -123,7 +123,7 @@ func progressLine(pr runs.Progress) string {
 	if line == "" {
 		line = pr.Pass
 	}
-	line = report.Clean(line)
+	line = say.Clean(line)
 	if f := fraction(pr); f >= 0 {
 		line += fmt.Sprintf("  %.0f %%", 100*f)
 	}

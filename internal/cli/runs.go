@@ -10,8 +10,8 @@ import (
 
 	"fettle/internal/fault"
 	"fettle/internal/repair"
-	"fettle/internal/report"
 	"fettle/internal/runs"
+	"fettle/internal/say"
 )
 
 func (a *App) newRuns() *cobra.Command {
@@ -96,9 +96,9 @@ func (a *App) listRuns() error {
 		if i == 0 {
 			a.print("%-19s  %-16s  %-11s  %-10s  %8s  %-13s  %s", "RUN", "STARTED", "STATE", "VERDICT", "FINDINGS", "REPAIR", "STORE")
 		}
-		what := report.Clean(l.Store)
+		what := say.Clean(l.Store)
 		if l.Error != "" {
-			what += "  (" + report.Clean(l.Error) + ")"
+			what += "  (" + say.Clean(l.Error) + ")"
 		}
 		a.print("%-19s  %-16s  %-11s  %-10s  %8d  %-13s  %s", l.ID, l.Started.Local().Format("2006-01-02 15:04"), l.State,
 			orDash(l.Verdict), l.Found, orDash(string(l.Repair)), what)
@@ -166,25 +166,25 @@ func (a *App) showRun(r *runs.Run) error {
 
 func (a *App) showDetail(id string, d *runDetail) {
 	a.print("run      %s", id)
-	a.print("store    %s (%s)", report.Clean(d.Spec.Store), report.Clean(d.Spec.System))
-	a.print("started  %s on %s by fettle %s", d.Spec.Started.Local().Format(time.RFC3339), report.Clean(d.Spec.Host), report.Clean(d.Spec.Version))
-	a.print("command  %s", report.Clean(strings.Join(d.Spec.Argv, " ")))
-	a.print("files    %s", report.Clean(d.Path))
+	a.print("store    %s (%s)", say.Clean(d.Spec.Store), say.Clean(d.Spec.System))
+	a.print("started  %s on %s by fettle %s", d.Spec.Started.Local().Format(time.RFC3339), say.Clean(d.Spec.Host), say.Clean(d.Spec.Version))
+	a.print("command  %s", say.Clean(strings.Join(d.Spec.Argv, " ")))
+	a.print("files    %s", say.Clean(d.Path))
 	a.print("state    %s", d.Status.State)
 	if d.Status.Error != "" {
-		a.print("error    %s", report.Clean(d.Status.Error))
+		a.print("error    %s", say.Clean(d.Status.Error))
 	}
 	if d.Status.State == runs.Running {
 		a.print("at       %s", progressLine(d.Status.Progress))
 	}
 	if d.Summary != nil {
-		a.print("verdict  %s, %s", d.Summary.Verdict, count(d.Summary.Findings, "finding"))
+		a.print("verdict  %s, %s", d.Summary.Verdict, say.Count(d.Summary.Findings, "finding"))
 	}
 	if d.Repair.State != repair.None {
 		a.print("repair   %s", d.Repair.State)
 		for _, u := range d.Repair.Units {
 			for _, s := range u.Steps {
-				a.print("  step %d  %-13s  %s  %s", s.Step, s.State, report.Clean(u.Unit), report.Clean(s.Title))
+				a.print("  step %d  %-13s  %s  %s", s.Step, s.State, say.Clean(u.Unit), say.Clean(s.Title))
 			}
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"fettle/internal/finding"
 	"fettle/internal/repair"
 	"fettle/internal/runs"
+	"fettle/internal/say"
 	"fettle/internal/store"
 )
 
@@ -136,6 +137,6 @@ func (s *session) choices(ctx context.Context) (string, []store.Choice, error) {
 			}
 		}
 	}
-	question := count(n, "finding") + "."
+	question := say.Count(n, "finding") + "."
 	return question, []store.Choice{{Key: 's', Label: "do as suggested"}}, nil
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"fettle/internal/fault"
-	"fettle/internal/report"
 	"fettle/internal/runs"
+	"fettle/internal/say"
 	"fettle/internal/shell"
 	"fettle/internal/store"
 )
@@ -91,10 +91,10 @@ func (a *App) shell(ctx context.Context, text string, f *shellFlags) (err error)
 		return &fault.Error{Op: "browse", Where: text, Err: err}
 	}
 	for _, n := range view.Notes() {
-		a.say("note: %s", report.Clean(n))
+		a.say("note: %s", say.Clean(n))
 	}
 	sh := shell.New(shell.Config{View: view, Name: storeName(loc), Out: a.Out, Err: a.Err, OutTerminal: isTerminal(a.Out),
-		ErrTerminal: isTerminal(a.Err), Clean: report.Clean})
+		ErrTerminal: isTerminal(a.Err), Clean: say.Clean})
 	return a.runShell(ctx, sh, f.commands)
 }
 

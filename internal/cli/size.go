@@ -82,11 +82,3 @@ func countText(n float64) string {
 	}
 	return fmt.Sprintf("%.0f", n)
 }
-
-// count writes "1 finding", "27 findings".
-func count(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
-}

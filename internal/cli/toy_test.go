@@ -260,7 +260,11 @@ func (u *toyUnit) Write(_ context.Context, c store.Change) error {
 			time.Sleep(500 * time.Millisecond)
 		}
 	}()
-	return os.WriteFile(u.path, c.After, 0o600)
+	// By rename: scripts kill fettle in the middle, and the whole file is one record.
+	if err := os.WriteFile(u.path+".new", c.After, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(u.path+".new", u.path)
 }
 
 func (u *toyUnit) Sync(context.Context) error { return nil }

@@ -7,8 +7,9 @@ import (
 
 	"fettle/internal/fault"
 	"fettle/internal/finding"
-	"fettle/internal/report"
+	"fettle/internal/repair"
 	"fettle/internal/runs"
+	"fettle/internal/say"
 )
 
 // verifyFile links a repaired run to the one that checked the store again.
@@ -103,17 +104,17 @@ func (m *mending) conclude(again *runs.Run, sum runs.Summary, v *verification) (
 		return code, m.summaryLine(verdict, repaired, left, v)
 	}
 	if parked := m.plan.ParkedFindings(); len(parked) > 0 {
-		a.print("%s must be decided first, their units are as they were:", count(len(parked), "finding"))
+		a.print("%s must be decided first, their units are as they were:", say.Count(len(parked), "finding"))
 		a.print("  %s", a.decideCommand(m.plan, parked))
 	}
 	st := a.outStyle()
-	store := report.Clean(m.run.Spec().Store)
+	store := say.Clean(m.run.Spec().Store)
 	if verdict == finding.Repaired {
-		a.print("%s: %s: %s; a second check is clean (run %s)", store, st.Verdict(verdict, string(verdict)), count(repaired, "finding"), again.ID())
+		a.print("%s: %s: %s; a second check is clean (run %s)", store, st.Verdict(verdict, string(verdict)), say.Count(repaired, "finding"), again.ID())
 		a.print("  %s", a.commandLine("undo", m.run.ID()))
 		return code, nil
 	}
-	a.print("%s: %s: %s repaired, %d left (run %s)", store, st.Verdict(verdict, string(verdict)), count(repaired, "finding"), left, again.ID())
+	a.print("%s: %s: %s repaired, %d left (run %s)", store, st.Verdict(verdict, string(verdict)), say.Count(repaired, "finding"), left, again.ID())
 	a.print("  %s", a.commandLine("findings", again.ID()))
 	return code, nil
 }
@@ -124,6 +125,10 @@ func (m *mending) nothing() (int, error) {
 	pending := map[int]bool{}
 	for _, u := range m.plan.Units {
 		for _, p := range u.Pending {
+			pending[p.Seq] = true
+		}
+		// A decided finding without a step is one that the system cannot or will not repair; its outcome says why.
+		for _, p := range u.Findings {
 			pending[p.Seq] = true
 		}
 	}
@@ -143,17 +148,18 @@ func (m *mending) nothing() (int, error) {
 	if a.json {
 		return code, m.summaryLine(verdict, 0, left, nil)
 	}
-	store := report.Clean(m.run.Spec().Store)
+	store := say.Clean(m.run.Spec().Store)
 	if left == 0 {
 		a.print("%s: nothing to do", store)
 		return code, nil
 	}
 	if parked := m.plan.ParkedFindings(); len(parked) > 0 {
-		a.print("%s: %s: %s must be decided first, nothing was repaired", store, a.outStyle().Verdict(verdict, string(verdict)), count(len(parked), "finding"))
+		a.print("%s: %s: %s must be decided first, nothing was repaired", store, a.outStyle().Verdict(verdict, string(verdict)), say.Count(len(parked), "finding"))
 		a.print("  %s", a.decideCommand(m.plan, parked))
 		return code, nil
 	}
-	a.print("%s: %s: nothing to do by this policy, left as it is: %s", store, a.outStyle().Verdict(verdict, string(verdict)), count(left, "finding"))
+	a.unmade(m.plan)
+	a.print("%s: %s: nothing to do by this policy, left as it is: %s", store, a.outStyle().Verdict(verdict, string(verdict)), say.Count(left, "finding"))
 	a.print("  %s", a.commandLine("policy", m.run.ID()))
 	return code, nil
 }
@@ -174,4 +180,20 @@ func (m *mending) summaryLine(verdict finding.Verdict, repaired, left int, v *ve
 		}
 	}
 	return m.app.line(line)
+}
+
+// maxUnmade is how many reasons are shown for findings that were decided on and not repaired.
+const maxUnmade = 10
+
+// unmade says why findings that were decided on are left, each reason once.
+func (a *App) unmade(p *repair.Plan) {
+	said := map[string]bool{}
+	for _, u := range p.Units {
+		for _, o := range u.Outcomes {
+			if !said[o.Result] && len(said) < maxUnmade {
+				a.print("  #%d %s", o.Seq, say.Clean(o.Result))
+			}
+			said[o.Result] = true
+		}
+	}
 }

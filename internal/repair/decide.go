@@ -7,6 +7,7 @@ import (
 
 	"fettle/internal/fault"
 	"fettle/internal/finding"
+	"fettle/internal/say"
 	"fettle/internal/store"
 )
 
@@ -113,7 +114,7 @@ func (d *deciding) notePassed() {
 		if n > 1 {
 			verb = "do not offer"
 		}
-		notes = append(notes, fmt.Sprintf("%s %s %s: %s", count(n, "finding"), verb, p.action, p.instead))
+		notes = append(notes, fmt.Sprintf("%s %s %s: %s", say.Count(n, "finding"), verb, p.action, p.instead))
 	}
 	slices.Sort(notes)
 	d.out.Notes = append(d.out.Notes, notes...)
@@ -126,9 +127,9 @@ func (d *deciding) park() {
 	d.out.Pending = append(d.out.Pending, d.out.Findings...)
 	d.out.Findings = []Planned{}
 	slices.SortFunc(d.out.Pending, func(a, b Planned) int { return a.Seq - b.Seq })
-	note := count(len(d.out.Parked), "finding") + " must be decided by a person first (" + numbers(d.out.Parked) + "), so nothing of this unit is repaired"
+	note := say.Count(len(d.out.Parked), "finding") + " must be decided by a person first (" + numbers(d.out.Parked) + "), so nothing of this unit is repaired"
 	if held > 0 {
-		note += "; " + count(held, "other finding") + " must wait as well"
+		note += "; " + say.Count(held, "other finding") + " must wait as well"
 	}
 	d.out.Notes = append(d.out.Notes, note)
 }

@@ -6,11 +6,11 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 	"unicode/utf8"
 
 	"fettle/internal/finding"
+	"fettle/internal/say"
 	"fettle/internal/store"
 )
 
@@ -48,9 +48,9 @@ func over(n, most int) int {
 
 func (p *Plan) write(w io.Writer, most limits) error {
 	d := &diffWriter{w: bufio.NewWriter(w), most: most}
-	d.printf("plan of run %s for %s, made %s\n", clean(p.Run), clean(p.Store), p.Created.Format("2006-01-02 15:04:05 MST"))
+	d.printf("plan of run %s for %s, made %s\n", say.Clean(p.Run), say.Clean(p.Store), p.Created.Format("2006-01-02 15:04:05 MST"))
 	if len(p.Policy) > 0 {
-		d.printf("policy: %s\n", clean(strings.Join(p.Policy, " ")))
+		d.printf("policy: %s\n", say.Clean(strings.Join(p.Policy, " ")))
 	}
 	for i := range p.Units {
 		d.unit(&p.Units[i])
@@ -80,12 +80,12 @@ func (d *diffWriter) printf(format string, args ...any) {
 }
 
 func (d *diffWriter) unit(u *Unit) {
-	d.printf("\nunit %s: %s, %s\n", clean(u.Unit), count(len(u.Steps), "step"), count(len(u.Findings), "finding"))
+	d.printf("\nunit %s: %s, %s\n", say.Clean(u.Unit), say.Count(len(u.Steps), "step"), say.Count(len(u.Findings), "finding"))
 	if u.Loss.Dropped > 0 {
-		d.printf("  drops %d of %d %s\n", u.Loss.Dropped, u.Loss.Total, clean(u.Loss.Unit))
+		d.printf("  drops %d of %d %s\n", u.Loss.Dropped, u.Loss.Total, say.Clean(u.Loss.Unit))
 	}
 	for _, n := range u.Notes {
-		d.printf("  note: %s\n", clean(n))
+		d.printf("  note: %s\n", say.Clean(n))
 	}
 	where := map[int]Planned{}
 	for _, f := range u.Findings {
@@ -95,26 +95,26 @@ func (d *diffWriter) unit(u *Unit) {
 	for _, o := range u.Outcomes {
 		f := where[o.Seq]
 		if g.room(f.Class+": "+string(o.Action), o.Loses != "") {
-			d.printf("  #%d %s %s: %s: %s\n", o.Seq, clean(f.Class), named(f.What), clean(string(o.Action)), clean(o.Result))
+			d.printf("  #%d %s %s: %s: %s\n", o.Seq, say.Clean(f.Class), named(f.What), say.Clean(string(o.Action)), say.Clean(o.Result))
 			if o.Loses != "" {
-				d.printf("      loses %s\n", clean(o.Loses))
+				d.printf("      loses %s\n", say.Clean(o.Loses))
 			}
 		}
 	}
 	for _, f := range u.Pending {
 		if why := u.why(&f); g.room(f.Class+": "+why, false) {
-			d.printf("  #%d %s %s: %s\n", f.Seq, clean(f.Class), named(f.What), why)
+			d.printf("  #%d %s %s: %s\n", f.Seq, say.Clean(f.Class), named(f.What), why)
 		}
 	}
 	for _, f := range u.Gone {
 		if g.room(f.Class+": no longer so, nothing to do", false) {
-			d.printf("  #%d %s %s: no longer so, nothing to do\n", f.Seq, clean(f.Class), clean(f.What))
+			d.printf("  #%d %s %s: no longer so, nothing to do\n", f.Seq, say.Clean(f.Class), say.Clean(f.What))
 		}
 	}
 	g.end()
 	for i := range u.Steps {
 		if n := over(len(u.Steps), d.most.steps); n > 0 && i == d.most.steps {
-			d.printf("\nand %s more\n", count(n, "step"))
+			d.printf("\nand %s more\n", say.Count(n, "step"))
 			break
 		}
 		d.step(&u.Steps[i])
@@ -158,7 +158,7 @@ func (g *grouped) end() {
 		if r.losing > 0 {
 			loses = fmt.Sprintf(" (%d of them with a loss)", r.losing)
 		}
-		g.d.printf("  and %d more %s%s\n", r.n, clean(kind), loses)
+		g.d.printf("  and %d more %s%s\n", r.n, say.Clean(kind), loses)
 	}
 }
 
@@ -168,17 +168,17 @@ func (u *Unit) why(f *Planned) string {
 	case u.parks(f.Seq):
 		offers := make([]string, len(f.Offers))
 		for i, a := range f.Offers {
-			offers[i] = clean(string(a))
+			offers[i] = say.Clean(string(a))
 		}
 		return "must be decided first (" + strings.Join(offers, ", ") + ")"
 	case f.Action == finding.Ignore || f.Action == finding.Interact:
 		return "left as it is (" + string(f.Action) + ")"
 	}
-	return "waits for the others (" + clean(string(f.Action)) + ")"
+	return "waits for the others (" + say.Clean(string(f.Action)) + ")"
 }
 
 func (d *diffWriter) step(s *store.Step) {
-	d.printf("\nstep %d: %s", s.ID, clean(s.Title))
+	d.printf("\nstep %d: %s", s.ID, say.Clean(s.Title))
 	if len(s.Findings) > 0 {
 		d.printf(" (repairs %s)", numbers(s.Findings))
 	}
@@ -197,9 +197,9 @@ func (d *diffWriter) step(s *store.Step) {
 }
 
 func (d *diffWriter) change(c *store.Change) {
-	d.printf("@@ %s %s @@", clean(c.Target), clean(c.Addr))
+	d.printf("@@ %s %s @@", say.Clean(c.Target), say.Clean(c.Addr))
 	if c.Note != "" {
-		d.printf(" %s", clean(c.Note))
+		d.printf(" %s", say.Clean(c.Note))
 	}
 	d.printf("\n")
 	if c.Guard() {
@@ -236,7 +236,7 @@ func moreChanges(changes []store.Change) string {
 			parts = append(parts, fmt.Sprintf("%d %s", p.n, p.what))
 		}
 	}
-	return count(len(changes), "more record") + ": " + strings.Join(parts, ", ")
+	return say.Count(len(changes), "more record") + ": " + strings.Join(parts, ", ")
 }
 
 func (d *diffWriter) content(prefix string, lines []string) {
@@ -273,31 +273,31 @@ func window(content store.Bytes, lines []string, head, tail int) []string {
 	}
 	var out []string
 	if head > 0 {
-		out = append(out, fmt.Sprintf("... %s as before", count(head, "line")))
+		out = append(out, fmt.Sprintf("... %s as before", say.Count(head, "line")))
 	}
 	show := lines[head : len(lines)-tail]
 	for i, l := range show {
 		if i == diffLines {
-			out = append(out, fmt.Sprintf("... %s more", count(len(show)-i, "line")))
+			out = append(out, fmt.Sprintf("... %s more", say.Count(len(show)-i, "line")))
 			break
 		}
 		out = append(out, oneLine(l))
 	}
 	if tail > 0 {
-		out = append(out, fmt.Sprintf("... %s as before", count(tail, "line")))
+		out = append(out, fmt.Sprintf("... %s as before", say.Count(tail, "line")))
 	}
 	return out
 }
 
 func oneLine(l string) string {
 	if len(l) <= diffWidth {
-		return clean(l)
+		return say.Clean(l)
 	}
 	cut := diffWidth
 	for cut > 0 && !utf8.RuneStart(l[cut]) {
 		cut--
 	}
-	return fmt.Sprintf("%s... (%d bytes)", clean(l[:cut]), len(l))
+	return fmt.Sprintf("%s... (%d bytes)", say.Clean(l[:cut]), len(l))
 }
 
 func hexDump(b store.Bytes) string {
@@ -306,7 +306,7 @@ func hexDump(b store.Bytes) string {
 	}
 	sum := sha256.Sum256(b)
 	if len(b) <= diffHex {
-		return fmt.Sprintf("%x (%s)", []byte(b), count(len(b), "byte"))
+		return fmt.Sprintf("%x (%s)", []byte(b), say.Count(len(b), "byte"))
 	}
 	return fmt.Sprintf("%x... (%d bytes, sha256 %x)", []byte(b[:diffHex]), len(b), sum[:8])
 }
@@ -315,24 +315,6 @@ func printable(b store.Bytes) bool { return utf8.Valid(b) && bytes.IndexByte(b, 
 
 func splitLines(b store.Bytes) []string {
 	return strings.Split(strings.TrimSuffix(string(b), "\n"), "\n")
-}
-
-// clean escapes whatever a terminal might act on or that would break a line.
-func clean(s string) string {
-	for _, r := range s {
-		if !strconv.IsPrint(r) || r == utf8.RuneError {
-			q := strconv.Quote(s)
-			return strings.ReplaceAll(q[1:len(q)-1], `\"`, `"`)
-		}
-	}
-	return s
-}
-
-func count(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return strconv.Itoa(n) + " " + noun + "s"
 }
 
 // numbers lists the first few of many sequence numbers: "#1 #2 #7".
@@ -357,5 +339,5 @@ func named(what string) string {
 	if what == "" {
 		return "root"
 	}
-	return clean(what)
+	return say.Clean(what)
 }

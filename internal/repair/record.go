@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"fettle/internal/fault"
+	"fettle/internal/say"
 	"fettle/internal/store"
 )
 
@@ -74,9 +75,9 @@ const maxConflicts = 5
 // Error implements error.
 func (e *ConflictError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s written by somebody else since:", count(e.Total, "record"))
+	fmt.Fprintf(&b, "%s written by somebody else since:", say.Count(e.Total, "record"))
 	for _, c := range e.First {
-		fmt.Fprintf(&b, " %s %s (step %d: %s);", clean(c.Target), clean(c.Addr), c.Step, c.What)
+		fmt.Fprintf(&b, " %s %s (step %d: %s);", say.Clean(c.Target), say.Clean(c.Addr), c.Step, c.What)
 	}
 	if more := e.Total - len(e.First); more > 0 {
 		fmt.Fprintf(&b, " and %d more", more)

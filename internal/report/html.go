@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"fettle/internal/finding"
+	"fettle/internal/say"
 )
 
 //go:embed page.html
@@ -17,15 +18,15 @@ var pageSource string
 
 // The page's parts are rendered one after the other, so that the whole page is never in memory.
 var page = template.Must(template.New("page").Funcs(template.FuncMap{
-	"clean": func(v any) string { return Clean(fmt.Sprint(v)) },
+	"clean": func(v any) string { return say.Clean(fmt.Sprint(v)) },
 	"when": func(t time.Time) string {
 		if t.IsZero() {
 			return "-"
 		}
 		return t.UTC().Format("2006-01-02 15:04:05 UTC")
 	},
-	"path":  func(f *finding.Finding) string { return Clean(name(f)) },
-	"title": func(f *finding.Finding) string { return Clean(title(f)) },
+	"path":  func(f *finding.Finding) string { return say.Clean(name(f)) },
+	"title": func(f *finding.Finding) string { return say.Clean(title(f)) },
 	"num":   strconv.Itoa,
 }).Parse(pageSource))
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"fettle/internal/finding"
+	"fettle/internal/say"
 )
 
 // JUnit writes the run as JUnit XML: one test suite per store; every error and warning is a failed test case named by its
@@ -96,7 +97,7 @@ func junitCase(b *bufio.Writer, f *finding.Finding) {
 // attr makes s fit for an XML attribute in double quotes: no control characters, everything special escaped.
 func attr(s string) string {
 	var b strings.Builder
-	_ = xml.EscapeText(&b, []byte(Clean(s))) // a strings.Builder does not fail
+	_ = xml.EscapeText(&b, []byte(say.Clean(s))) // a strings.Builder does not fail
 	return b.String()
 }
 

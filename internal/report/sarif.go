@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"fettle/internal/finding"
+	"fettle/internal/say"
 )
 
 // The parts of SARIF 2.1.0 (OASIS standard, sections 3.19 to 3.27 and 3.49) that a finding needs.
@@ -143,7 +144,7 @@ func message(f *finding.Finding) string {
 	if t == "" {
 		t = f.Class
 	}
-	return Clean(name(f)) + ": " + Clean(t)
+	return say.Clean(name(f)) + ": " + say.Clean(t)
 }
 
 // fileURI is the store as a URI: its first path without the system's prefix.

@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"fettle/internal/finding"
+	"fettle/internal/say"
 )
 
 // Style is how text for people looks.
@@ -69,7 +70,7 @@ func Text(w io.Writer, src *Source, st Style) error {
 
 func textSection(b *bufio.Writer, src *Source, s *section, st Style) {
 	fmt.Fprintf(b, "%s  %s  %s\n", st.Severity(s.Severity, strings.ToUpper(string(s.Severity))),
-		st.Bold(Clean(s.Class.ID)), Clean(s.Class.Title))
+		st.Bold(say.Clean(s.Class.ID)), say.Clean(s.Class.Title))
 	fmt.Fprintf(b, "  %s\n\n", sectionCount(s))
 	for _, f := range s.Shown {
 		one := *f.Finding
@@ -83,20 +84,20 @@ func textSection(b *bufio.Writer, src *Source, s *section, st Style) {
 		b.WriteByte('\n')
 	}
 	if n := s.Hidden(); n > 0 {
-		fmt.Fprintf(b, "  and %d more: fettle findings %s --class %s\n\n", n, src.Run, Clean(s.Class.ID))
+		fmt.Fprintf(b, "  and %d more: fettle findings %s --class %s\n\n", n, src.Run, say.Clean(s.Class.ID))
 	}
 }
 
 // sectionCount says how many findings about how many things: "27 findings about 4 subjects, 12 of them consequences of others".
 func sectionCount(s *section) string {
-	out := plural(s.Count, "finding")
+	out := say.Count(s.Count, "finding")
 	roots := s.Count - s.Follows
 	if n, over := s.Subjects(); n > 0 && (over || n < roots) {
 		more := ""
 		if over {
 			more = "more than "
 		}
-		out += fmt.Sprintf(" about %s%s", more, plural(n, "subject"))
+		out += fmt.Sprintf(" about %s%s", more, say.Count(n, "subject"))
 	}
 	switch {
 	case s.Follows == 0:
@@ -118,7 +119,7 @@ func follows(n int) string {
 func samples(f *shown) string {
 	names := make([]string, 0, len(f.Samples))
 	for _, c := range f.Samples {
-		names = append(names, Short(Clean(name(c)), 60))
+		names = append(names, say.Short(say.Clean(name(c)), 60))
 	}
 	out := ": " + strings.Join(names, ", ")
 	if n := f.Consequences - len(f.Samples); n > 0 {
@@ -129,31 +130,31 @@ func samples(f *shown) string {
 
 // Block writes one finding in full: what, who says what, the suggested action and why. It ends with a newline.
 func Block(w io.Writer, f *finding.Finding, st Style) {
-	head := st.Bold(Clean(name(f)))
+	head := st.Bold(say.Clean(name(f)))
 	if f.Group != "" {
-		head += "  " + Clean(f.Group)
+		head += "  " + say.Clean(f.Group)
 	}
 	fmt.Fprintf(w, "  %s  %s\n", st.Dim(fmt.Sprintf("#%d", f.Seq)), head)
 	if t := title(f); t != "" {
-		fmt.Fprintf(w, "      %s\n", Clean(t))
+		fmt.Fprintf(w, "      %s\n", say.Clean(t))
 	}
 	width := 0
 	for _, e := range f.Evidence {
-		width = max(width, utf8.RuneCountInString(Clean(e.Witness)))
+		width = max(width, utf8.RuneCountInString(say.Clean(e.Witness)))
 	}
 	width = min(width, 48)
 	for _, e := range f.Evidence {
-		fmt.Fprintf(w, "      %s  %s\n", st.Dim(fmt.Sprintf("%-*s", width, Clean(e.Witness))), Clean(e.Says))
+		fmt.Fprintf(w, "      %s  %s\n", st.Dim(fmt.Sprintf("%-*s", width, say.Clean(e.Witness))), say.Clean(e.Says))
 	}
 	switch {
 	case f.Result != "":
-		fmt.Fprintf(w, "      %s: %s\n", Clean(string(f.Action)), Clean(f.Result))
+		fmt.Fprintf(w, "      %s: %s\n", say.Clean(string(f.Action)), say.Clean(f.Result))
 	case f.Suggested != "":
 		why := ""
 		if f.Why != "" {
-			why = " (" + Clean(f.Why) + ")"
+			why = " (" + say.Clean(f.Why) + ")"
 		}
-		fmt.Fprintf(w, "      suggested: %s%s\n", st.Bold(Clean(string(f.Suggested))), why)
+		fmt.Fprintf(w, "      suggested: %s%s\n", st.Bold(say.Clean(string(f.Suggested))), why)
 	}
 }
 
@@ -167,7 +168,7 @@ func textGroups(b *bufio.Writer, d *digest) {
 		if i == show {
 			break
 		}
-		names = append(names, fmt.Sprintf("%s (%d)", Clean(g.Name), g.Count))
+		names = append(names, fmt.Sprintf("%s (%d)", say.Clean(g.Name), g.Count))
 	}
 	more := ""
 	if len(d.Groups) > show {
@@ -183,16 +184,16 @@ func textFoot(b *bufio.Writer, src *Source, d *digest, st Style) {
 	if len(src.Facts) > 0 {
 		parts := make([]string, 0, len(src.Facts)+1)
 		for _, f := range src.Facts {
-			parts = append(parts, Clean(f.Name)+" "+Clean(f.Value))
+			parts = append(parts, say.Clean(f.Name)+" "+say.Clean(f.Value))
 		}
 		fmt.Fprintf(b, "%s\n", strings.Join(parts, ", "))
 	}
 	for _, n := range src.Notes {
-		fmt.Fprintf(b, "note: %s\n", Clean(n))
+		fmt.Fprintf(b, "note: %s\n", say.Clean(n))
 	}
 	fmt.Fprintf(b, "%s\n", VerdictLine(&src.Head, d.Tally(), st))
 	for _, n := range src.Next {
-		fmt.Fprintf(b, "  %s\n", Clean(n))
+		fmt.Fprintf(b, "  %s\n", say.Clean(n))
 	}
 }
 
@@ -218,16 +219,16 @@ func (d *digest) Tally() Tally {
 func VerdictLine(h *Head, t Tally, st Style) string {
 	var parts []string
 	if t.Errors > 0 {
-		parts = append(parts, plural(t.Errors, "error"))
+		parts = append(parts, say.Count(t.Errors, "error"))
 	}
 	if t.Warnings > 0 {
-		parts = append(parts, plural(t.Warnings, "warning"))
+		parts = append(parts, say.Count(t.Warnings, "warning"))
 	}
 	if n := t.Errors + t.Warnings; n > t.Roots && t.Roots > 0 {
-		parts[len(parts)-1] += " from " + plural(t.Roots, "cause")
+		parts[len(parts)-1] += " from " + say.Count(t.Roots, "cause")
 	}
 	if t.Infos > 0 {
-		parts = append(parts, plural(t.Infos, "info"))
+		parts = append(parts, say.Count(t.Infos, "info"))
 	}
 	if len(parts) == 0 {
 		parts = append(parts, "nothing found")
@@ -235,18 +236,10 @@ func VerdictLine(h *Head, t Tally, st Style) string {
 	if t.Accepted > 0 {
 		parts = append(parts, fmt.Sprintf("%d accepted by the baseline", t.Accepted))
 	}
-	line := fmt.Sprintf("%s: %s: %s", Clean(h.Store), st.Verdict(h.Verdict, string(h.Verdict)), strings.Join(parts, ", "))
+	line := fmt.Sprintf("%s: %s: %s", say.Clean(h.Store), st.Verdict(h.Verdict, string(h.Verdict)), strings.Join(parts, ", "))
 	tail := "run " + h.Run
 	if t := h.took(); t != "" {
 		tail += ", " + t
 	}
 	return line + st.Dim(" ("+tail+")")
-}
-
-// plural writes "1 finding", "27 findings".
-func plural(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
 }

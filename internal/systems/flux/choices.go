@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"fettle/internal/finding"
+	"fettle/internal/say"
 	"fettle/internal/store"
 )
 
@@ -34,9 +35,9 @@ func (u *unit) Choices(ctx context.Context, findings iter.Seq2[finding.Finding, 
 	if keys == 0 {
 		return "", nil, nil
 	}
-	question := fmt.Sprintf("%s damaged by %s.", plural(keys, "key"), plural(len(blobs), "lost blob"))
+	question := fmt.Sprintf("%s damaged by %s.", say.Count(keys, "key"), say.Count(len(blobs), "lost blob"))
 	if others > 0 {
-		question = fmt.Sprintf("%s damaged by %s, and %s.", plural(keys, "key"), plural(len(blobs), "lost blob"), plural(others, "other finding"))
+		question = fmt.Sprintf("%s damaged by %s, and %s.", say.Count(keys, "key"), say.Count(len(blobs), "lost blob"), say.Count(others, "other finding"))
 	}
 	answers := []store.Choice{{Key: 's', Label: "save to lost+found"}}
 	if canRollback {
@@ -67,7 +68,7 @@ func (u *unit) rollbackLabel(back *chosenRoot, counts walkCounts) string {
 		}
 	}
 	if jobs := u.reach.counts.Jobs - counts.Jobs; jobs > 0 {
-		label += fmt.Sprintf(" (%s)", plural(int(jobs), "job"))
+		label += fmt.Sprintf(" (%s)", say.Count(int(jobs), "job"))
 	}
 	return label
 }

@@ -7,6 +7,7 @@ import (
 
 	"fettle/internal/finding"
 	"fettle/internal/format/treeobj"
+	"fettle/internal/say"
 )
 
 // The judges are pure: claims in, a finding out. They do not read the store.
@@ -144,7 +145,7 @@ func keyTitle(c *keyClaims, class string) string {
 		if c.Of == 1 {
 			return name + ": its only blob is " + what
 		}
-		return fmt.Sprintf("%s: %s of its %s %s (index %s)", name, count(len(c.Bad)), plural(c.Of, "blob"), what, indexes(c.Bad))
+		return fmt.Sprintf("%s: %s of its %s %s (index %s)", name, count(len(c.Bad)), say.Count(c.Of, "blob"), what, indexes(c.Bad))
 	}
 	return fmt.Sprintf("%s: malformed tree object (%s)", name, c.Rule.Rule)
 }
@@ -159,7 +160,7 @@ func keyEvidence(c *keyClaims) []finding.Evidence {
 		ev = append(ev, finding.Evidence{Witness: dirWitness(c), Says: fmt.Sprintf("entry at offset %d: %s", c.Rule.Offset, c.Rule.Detail)},
 			finding.Evidence{Witness: "RFC 11", Says: "rule " + c.Rule.Rule.String() + " is broken" + fluxReaction(c)})
 	default:
-		ev = append(ev, finding.Evidence{Witness: dirWitness(c), Says: fmt.Sprintf("%s is a %s of %s", lastName(c.Path), c.Entry, plural(c.Of, "blob"))})
+		ev = append(ev, finding.Evidence{Witness: dirWitness(c), Says: fmt.Sprintf("%s is a %s of %s", lastName(c.Path), c.Entry, say.Count(c.Of, "blob"))})
 	}
 	for i, b := range c.Bad {
 		if i == show {
@@ -205,13 +206,6 @@ func count(n int) string {
 		return "one"
 	}
 	return fmt.Sprint(n)
-}
-
-func plural(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // indexes lists the bad indexes, the first few of them.

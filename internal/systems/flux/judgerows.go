@@ -9,6 +9,7 @@ import (
 
 	"fettle/internal/finding"
 	"fettle/internal/format/treeobj"
+	"fettle/internal/say"
 )
 
 // rows judges every checkpoint row by itself, and the way from the rows to a root.
@@ -303,7 +304,7 @@ func judgeLog(c *keyClaims) finding.Finding {
 	f := newFinding(EventlogOrder)
 	f.Path, f.Subject, f.Group = &c.Path, c.Dir.String(), jobOf(c.Path)
 	f.Evidence = []finding.Evidence{
-		{Witness: dirWitness(c), Says: "eventlog is a valref of " + plural(c.Of, "blob") + ", all good"},
+		{Witness: dirWitness(c), Says: "eventlog is a valref of " + say.Count(c.Of, "blob") + ", all good"},
 		{Witness: "events", Says: "the log does not begin with submit, or goes on after clean"}}
 	f.Why = "the job manager cannot replay such a job"
 	f.Detail, _ = json.Marshal(keyDetail{Kind: "valref", Of: c.Of, Directory: c.Dir.String(), Root: c.Root.ref.String(), Checkpoint: c.Root.id()})

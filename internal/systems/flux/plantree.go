@@ -9,6 +9,7 @@ import (
 	"fettle/internal/finding"
 	"fettle/internal/format/kvscheckpoint"
 	"fettle/internal/format/treeobj"
+	"fettle/internal/say"
 	"fettle/internal/store"
 )
 
@@ -163,7 +164,7 @@ func (p *planner) quarantine(d *store.Decision, k editKey, raw []byte, detail *k
 		return err
 	}
 	if n := p.keepWrong(key, detail); n > 0 {
-		s.says += fmt.Sprintf("; the wrong content of %s is kept beside it", plural(n, "blob"))
+		s.says += fmt.Sprintf("; the wrong content of %s is kept beside it", say.Count(n, "blob"))
 	}
 	if dir := jobDir(key); dir != "" && p.jobs[dir] && key != dir {
 		p.w.set(k, edit{raw: s.raw})

@@ -8,6 +8,7 @@ import (
 
 	"fettle/internal/finding"
 	"fettle/internal/format/treeobj"
+	"fettle/internal/say"
 	"fettle/internal/store"
 )
 
@@ -158,7 +159,7 @@ func (r *reporter) findRollback(ctx context.Context) error {
 	}
 	r.back.says = fmt.Sprintf("%s is the newest checkpoint whose whole tree is good", back.label())
 	if age != "" {
-		r.back.says += fmt.Sprintf(": a rollback to it loses %s and %s", age, plural(int(r.back.Jobs), "job"))
+		r.back.says += fmt.Sprintf(": a rollback to it loses %s and %s", age, say.Count(int(r.back.Jobs), "job"))
 	}
 	r.env.Note(r.back.says)
 	r.env.Fact("rollback_checkpoint", r.back.Checkpoint)

@@ -7,6 +7,7 @@ import (
 
 	"fettle/internal/format/eventlog"
 	"fettle/internal/format/treeobj"
+	"fettle/internal/say"
 	"fettle/internal/store"
 )
 
@@ -78,8 +79,8 @@ func (p *planner) salvageValue(t *treeobj.Tree, detail *keyDetail) (salvaged, er
 		}
 		return true
 	})
-	says := fmt.Sprintf("%d of %s survive", len(good), plural(total, "blob"))
-	loses := plural(total-len(good), "blob")
+	says := fmt.Sprintf("%d of %s survive", len(good), say.Count(total, "blob"))
+	loses := say.Count(total-len(good), "blob")
 	if len(good) == 0 {
 		return salvaged{raw: treeobj.NewVal(nil), says: "nothing of it survives", loses: loses}, nil
 	}

@@ -6,6 +6,7 @@ import (
 
 	"fettle/internal/format/eventlog"
 	"fettle/internal/format/treeobj"
+	"fettle/internal/say"
 )
 
 // olderVersion is a place where an intact earlier version of a damaged key was found.
@@ -98,7 +99,7 @@ func (f *versionFinder) in(ctx context.Context, roots []chosenRoot, key string) 
 		v := &olderVersion{From: root.label(), Root: root.ref.String(), Entry: append([]byte(nil), raw...), Says: "has an intact version of the key"}
 		if g, ok := f.good[ref]; ok && !ref.IsZero() {
 			v.keys = g.keys
-			v.Says = "has an intact version of the directory with " + plural(int(g.keys), "key")
+			v.Says = "has an intact version of the directory with " + say.Count(int(g.keys), "key")
 		}
 		if cur := f.u.current(); cur != nil && !root.when().IsZero() && !cur.when().IsZero() {
 			age := cur.when().Sub(root.when())
