@@ -32,7 +32,7 @@ type checker struct {
 	found    problemList
 	keys     uint64
 	used     pageSet // met in the tree, or meta or freelist
-	readable pageSet // of these: tree pages whose elements could be looked at
+	readable pageSet // of these: tree pages with elements, whose number can be believed
 	nUsed    uint64
 	free     pageSet
 	nFree    uint64
@@ -209,9 +209,10 @@ func (c *checker) tree(id uint64, depth int, lo, hi []byte) {
 		c.add(fl)
 		return
 	}
-	c.readable.add(id)
-	for p := int64(1); p*int64(c.f.pageSize) < fr.extent; p++ {
-		c.readable.add(id + uint64(p))
+	if fr.head.count > 0 && fr.miscount() == "" {
+		for p := int64(0); p*int64(c.f.pageSize) < fr.extent; p++ {
+			c.readable.add(id + uint64(p))
+		}
 	}
 	p := pageCheck{c: c, n: &fr.node}
 	if fr.head.flags == flagLeaf {

@@ -126,7 +126,18 @@ func (p *pageCheck) finish() {
 		p.add(BadPage, &fault{text: fmt.Sprintf("the inline bucket's page says page %d and %d overflow pages, its elements end at %d of %d bytes",
 			n.head.id, n.head.overflow, end, n.extent)})
 	}
-	if rest := n.buf[min(end, int64(len(n.buf))):]; !zero(rest) {
+	p.residue(end)
+}
+
+// residue looks for bytes after end, where bbolt leaves zeros. After the last element they may be what was cut off it, or
+// the tool that wrote them is not bbolt; on a page without elements they are the elements.
+func (p *pageCheck) residue(end int64) {
+	n := p.n
+	switch {
+	case zero(n.buf[min(end, int64(len(n.buf))):]):
+	case n.head.count == 0:
+		p.add(BadPage, p.c.f.nodeFault(n, "says that it has no elements, but the bytes after its header are not zero"))
+	default:
 		p.add(Residue, p.c.f.nodeFault(n, fmt.Sprintf("has bytes other than zero after its last element, which ends at offset %d of the page", end)))
 	}
 }

@@ -24,7 +24,8 @@ type Element struct {
 }
 
 // Salvage calls fn for every leaf element that the current transaction's tree does not reach, in file order: elements on
-// free and leaked pages, and on pages below unreadable branches. Without a usable root these are all leaf pages of the file.
+// free and leaked pages, on pages below unreadable branches, and on pages of the tree whose number of elements cannot be
+// right (those come again here, with what is missing). Without a usable root these are all leaf pages of the file.
 // What the tree does reach is for Each.
 //
 // An element counts if it lies inside its page and overflow pages and these were not taken by other pages since. Pages with
@@ -80,7 +81,7 @@ func (s *salvage) plan(first uint64) uint64 {
 	return end
 }
 
-// reached reports whether the current transaction uses page id and it could be read.
+// reached reports whether the current transaction uses page id and Each gives what is on it.
 func (s *salvage) reached(id uint64) bool { return s.tree.readable.has(id) }
 
 // page looks at page id and returns the number of the next one to look at.
@@ -103,7 +104,7 @@ func (s *salvage) page(id uint64) (next uint64, err error) {
 	if other := h.id == id && (h.flags == flagBranch || h.flags == flagFreelist || h.flags == flagMeta); other {
 		return next, nil
 	}
-	repaired := !named || n.miscount() != ""
+	repaired := !named || h.count == 0 || n.miscount() != ""
 	if repaired && !s.infer(n) {
 		if !named {
 			return next, nil

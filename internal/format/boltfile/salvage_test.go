@@ -35,9 +35,16 @@ func TestSalvageEverything(t *testing.T) {
 		if !c.readable.has(page) || parseHeader(whole[page*1024:]).id != page { // overflow pages have no header
 			continue
 		}
-		for _, fill := range []byte{0, 0xff} {
+		for what, wreck := range map[string]func(head []byte){
+			"zero":        func(head []byte) { clear(head) },
+			"all ones":    func(head []byte) { copy(head, bytes.Repeat([]byte{0xff}, pageHeader)) },
+			"no elements": func(head []byte) { head[10], head[11] = 0, 0 },
+			"one less":    func(head []byte) { head[10]-- },
+			"one more":    func(head []byte) { head[10]++ },
+			"very many":   func(head []byte) { head[10], head[11] = 0xff, 0xff },
+		} {
 			data := bytes.Clone(whole)
-			copy(data[int(page)*1024:], bytes.Repeat([]byte{fill}, pageHeader))
+			wreck(data[int(page)*1024:][:pageHeader])
 			f := openBytes(t, data)
 			got := map[string]bool{}
 			pairs(f.Root(), got)
@@ -60,7 +67,7 @@ func TestSalvageEverything(t *testing.T) {
 			}
 			for pair := range want {
 				if !got[pair] {
-					t.Errorf("page %d with header %#x: %.60s is lost, %d elements of the page found", page, fill, pair, found)
+					t.Errorf("page %d with header %s: %.60s is lost, %d elements of the page found", page, what, pair, found)
 					break
 				}
 			}
