@@ -2,11 +2,14 @@ package ext4
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"maps"
+	"math/bits"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -169,6 +172,9 @@ func TestMke2fs(t *testing.T) {
 			checkAttrs(t, fs, attrs)
 			checkDebugfs(t, fs, img)
 			checkAllSums(t, fs)
+			checkDirSweep(t, fs)
+			fs.desc = nil // as if the table were too large to keep
+			checkDirSweep(t, fs)
 		})
 	}
 }
@@ -394,6 +400,54 @@ func checkAllSums(t *testing.T, fs *FS) {
 	}
 	if large := lookup(t, fs, "large"); large.Size > 2*uint64(fs.sb.BlockSize) && trees == 0 && fs.sb.HasCompat(CompatDirIndex) {
 		t.Error("no hash tree was met")
+	}
+}
+
+// checkDirSweep reads all directory blocks sorted by place and finds the names that Dir finds; and counts inodes in use.
+func checkDirSweep(t *testing.T, fs *FS) {
+	var blocks []DirBlock
+	want, got := map[string]int{}, map[string]int{}
+	used := uint32(0)
+	err := fs.SweepInodes(context.Background(), SweepOptions{Report: must(t)}, func(in *Inode) error {
+		used++
+		if !in.IsDir() || in.IsInline() {
+			return nil
+		}
+		if err := fs.DirBlocks(in, func(b DirBlock) bool { blocks = append(blocks, b); return true }, must(t)); err != nil {
+			return err
+		}
+		return fs.Dir(in, func(d Dirent) bool { want[fmt.Sprintf("%d %d %s", in.Number, d.At, d.Name)]++; return true }, must(t))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.SortFunc(blocks, func(a, b DirBlock) int { return cmp.Compare(a.Physical, b.Physical) })
+	next, stop := iter.Pull(slices.Values(blocks))
+	defer stop()
+	err = fs.SweepDirBlocks(context.Background(), next, func(b DirBlock, buf []byte) error {
+		fs.Dirents(b, buf, func(d Dirent) bool { got[fmt.Sprintf("%d %d %s", b.Inode, d.At, d.Name)]++; return true }, must(t))
+		return nil
+	}, must(t))
+	if err != nil || !maps.Equal(got, want) {
+		t.Errorf("%d names in the sweep, %d by directory, %v", len(got), len(want), err)
+	}
+	bitmap, set, free := make([]byte, fs.sb.BlockSize), 0, uint32(0)
+	for g := range fs.Groups() {
+		d, err := fs.Group(g)
+		if err == nil {
+			err = fs.InodeBitmap(g, bitmap)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		free += d.FreeInodes
+		for _, b := range bitmap[:fs.sb.InodesPerGroup/8] {
+			set += bits.OnesCount8(b)
+		}
+	}
+	// reserved inodes without content are marked as in use
+	if uint32(set) != used || fs.Inodes()-free != used || free != fs.sb.FreeInodes {
+		t.Errorf("%d inodes in the sweep, %d in bitmaps, %d by descriptors, %d by the superblock", used, set, fs.Inodes()-free, fs.Inodes()-fs.sb.FreeInodes)
 	}
 }
 
