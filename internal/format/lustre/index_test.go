@@ -258,7 +258,7 @@ func TestOINames(t *testing.T) {
 		f      FID
 		compat uint32
 		want   bool
-	}{{FIDRoot, 0, true}, {FIDRoot, LMACNotInOI, false}, {FID{1, 4, 0}, 0, false}, {FID{10, 2, 0}, 0, false}, {FID{SeqLocalName, 0, 0}, 0, false}, {IGIF(20, 0), 0, true}} {
+	}{{FIDRoot, 0, true}, {FIDRoot, LMACNotInOI, false}, {FID{1, 4, 0}, 0, false}, {FID{10, 2, 0}, 0, true}, {FID{10, 0, 0}, 0, false}, {FID{SeqLocalName, 0, 0}, 0, false}, {IGIF(20, 0), 0, true}} {
 		if got := InOI(c.f, c.compat); got != c.want {
 			t.Errorf("%v %x: %v", c.f, c.compat, got)
 		}

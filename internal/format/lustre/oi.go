@@ -36,9 +36,11 @@ func OIFile(f FID, count int) (int, error) {
 	return int(f.Seq & uint64(count-1)), nil
 }
 
-// InOI reports whether a target keeps an entry for such an object at all. compat is that of its LMA.
+// InOI reports whether a target keeps an entry for such an object at all. compat is that of its LMA. Objects of old logs
+// (SeqLLOG) and LAST_ID files are found by their place under /O instead; named logs have entries. Agents have none of their own:
+// their LMA carries the FID of an object of another target.
 func InOI(f FID, compat uint32) bool {
-	return compat&LMACNotInOI == 0 && f.Seq != SeqLLOG && f.Seq != SeqLLOGName && !f.IsLastID() && !f.IsZero()
+	return compat&LMACNotInOI == 0 && f.Seq != SeqLLOG && !f.IsLastID() && !f.IsZero()
 }
 
 // OIEntries calls fn with each entry of a leaf. The all-zero record that a server begins with is left out.

@@ -12,6 +12,7 @@ import (
 // world is everything that the images of one file system say, read by a naive program.
 type world struct {
 	t       *testing.T
+	wrong   []string             // what is inconsistent
 	objects map[lustre.FID]*seen // of the namespace
 	names   map[lustre.FID][]lustre.Link
 	fld     *lustre.FLD
@@ -47,21 +48,42 @@ type mdt struct {
 	rpd     uint32
 }
 
-func readWorld(t *testing.T, paths []string) (*world, []*mdt) {
-	w := &world{t: t, objects: map[lustre.FID]*seen{}, names: map[lustre.FID][]lustre.Link{}, pending: map[lustre.FID]bool{}}
-	var mdts []*mdt
-	for i, path := range paths {
+// errorf notes an inconsistency.
+func (w *world) errorf(format string, args ...any) {
+	w.wrong = append(w.wrong, fmt.Sprintf(format, args...))
+}
+
+// report fails the test with everything that is inconsistent.
+func (w *world) report() {
+	w.t.Helper()
+	for _, s := range w.wrong {
+		w.t.Error(s)
+	}
+}
+
+func openAll(t *testing.T, paths []string) (out []*ext4.FS) {
+	t.Helper()
+	for _, path := range paths {
 		fs, err := ext4.Open(path)
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { fs.Close() })
+		out = append(out, fs)
+	}
+	return out
+}
+
+func readWorld(t *testing.T, images []*ext4.FS) (*world, []*mdt) {
+	w := &world{t: t, objects: map[lustre.FID]*seen{}, names: map[lustre.FID][]lustre.Link{}, pending: map[lustre.FID]bool{}}
+	var mdts []*mdt
+	for i, fs := range images {
 		mdts = append(mdts, w.readMDT(i, fs))
 	}
 	return w, mdts
 }
 
-func (w *world) problem(p ext4.Problem) { w.t.Errorf("%+v", p) }
+func (w *world) problem(p ext4.Problem) { w.errorf("%+v", p) }
 
 func (w *world) readMDT(index int, fs *ext4.FS) *mdt {
 	m := &mdt{fs: fs, byIno: map[uint32]*seen{}, oi: map[lustre.FID]lustre.OIEntry{}, parents: map[lustre.FID]uint32{}}
@@ -70,19 +92,22 @@ func (w *world) readMDT(index int, fs *ext4.FS) *mdt {
 	}
 	for g := range fs.Groups() {
 		if ok, err := fs.VerifyBitmaps(g, w.problem); err != nil || !ok || !fs.VerifyGroup(g, w.problem) {
-			w.t.Errorf("group %d: %v", g, err)
+			w.errorf("group %d: %v", g, err)
 		}
 	}
 	err := fs.SweepInodes(w.t.Context(), ext4.SweepOptions{Report: w.problem}, func(in *ext4.Inode) error {
-		if in.Number < 11 && in.Number != ext4.InoRoot {
+		if in.Number < 11 && in.Number != ext4.InoRoot || in.Number == fs.Super().ProjectQuotaInum {
 			return nil
 		}
 		s := &seen{mdt: index, in: in.Clone()}
 		if !fs.VerifyInode(in, w.problem) {
-			w.t.Errorf("inode %d", in.Number)
+			w.errorf("inode %d", in.Number)
 		}
 		m.byIno[in.Number] = s
-		return w.readObject(fs, s)
+		if err := w.readObject(fs, s); err != nil {
+			w.errorf("%v", err)
+		}
+		return nil
 	})
 	if err != nil {
 		w.t.Fatal(err)
@@ -95,7 +120,7 @@ func (w *world) readObject(fs *ext4.FS, s *seen) error {
 	value := func(n string) ([]byte, bool) {
 		b, ok, err := fs.Xattr(s.in, ext4.XattrIndexTrusted, n)
 		if err != nil {
-			w.t.Error(err)
+			w.errorf("%v", err)
 		}
 		return b, ok
 	}
@@ -122,7 +147,7 @@ func (w *world) readObject(fs *ext4.FS, s *seen) error {
 		s.lmv = &v
 	}
 	if b, ok := value("lov"); ok {
-		if l, err := lustre.DecodeLOV(b); err != nil || l.Owner != s.lma.FID || l.Objects != 1 {
+		if l, err := lustre.DecodeLOV(b); err != nil || l.Owner != s.lma.FID || l.Objects < 1 {
 			return fmt.Errorf("inode %d: %+v, %v", s.in.Number, l, err)
 		}
 	}
@@ -150,7 +175,8 @@ func (w *world) readLocals(index int, m *mdt) {
 	for _, n := range m.byIno[ext4.InoRoot].names {
 		in := m.byIno[n.ino]
 		if in == nil {
-			w.t.Fatalf("MDT%04x: %s has no inode", index, n.text)
+			w.errorf("MDT%04x: %s has no inode", index, n.text)
+			continue
 		}
 		content := func() []byte {
 			b, err := m.fs.ReadAll(in.in, 1<<26)
@@ -172,7 +198,7 @@ func (w *world) readLocals(index int, m *mdt) {
 			for _, r := range in.names {
 				fid, ok := lustre.ParseRemoteParentName(r.text)
 				if !ok {
-					w.t.Errorf("%q in REMOTE_PARENT_DIR", r.text)
+					w.errorf("%q in REMOTE_PARENT_DIR", r.text)
 				}
 				m.parents[fid] = r.ino
 			}
@@ -196,14 +222,14 @@ func (w *world) readOI(m *mdt, file int, b []byte) {
 		}
 		ps, err := lustre.OIEntries(block, func(e lustre.OIEntry) bool {
 			if n, _ := lustre.OIFile(e.FID, oiFiles); n != file {
-				w.t.Errorf("%v is in file %d of the object index", e.FID, file)
+				w.errorf("%v is in file %d of the object index", e.FID, file)
 			}
 			m.oi[e.FID] = e
 			w.descend(b, e)
 			return true
 		})
 		if err != nil || len(ps) > 0 {
-			w.t.Error(ps, err)
+			w.errorf("%v, %v", ps, err)
 		}
 	}
 }
@@ -228,7 +254,7 @@ func (w *world) descend(b []byte, e lustre.OIEntry) {
 		})
 	}
 	if err != nil || !found {
-		w.t.Errorf("%v is not found through the tree: %v", e, err)
+		w.errorf("%v is not found through the tree: %v", e, err)
 	}
 }
 
@@ -239,7 +265,7 @@ func (w *world) readFLD(b []byte) {
 	}
 	fld, ps := lustre.NewFLD(all)
 	if len(ps) > 0 {
-		w.t.Error(ps)
+		w.errorf("%v", ps)
 	}
 	w.fld = fld
 }
