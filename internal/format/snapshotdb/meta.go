@@ -112,14 +112,19 @@ func (r *namespaceReader) text(b *boltfile.Bucket, key string) string {
 func (r *namespaceReader) snapshots() {
 	path := []string{"snapshots", r.snapshotter}
 	each(r.bucket, path, nil, r.damage, func(key, _ []byte, sub *boltfile.Bucket) {
-		e := Entry{Namespace: r.name, Key: string(key)}
-		if sub == nil {
-			e.Err = errors.New("a value stands where a snapshot's bucket should be")
-		} else {
-			decodeEntry(&e, sub)
-		}
-		r.m.Entries = append(r.m.Entries, e)
+		r.m.Entries = append(r.m.Entries, DecodeEntry(r.name, key, sub))
 	})
+}
+
+// DecodeEntry decodes containerd's bucket for a snapshot; sub is nil if there is none.
+func DecodeEntry(namespace string, key []byte, sub *boltfile.Bucket) Entry {
+	e := Entry{Namespace: namespace, Key: string(key)}
+	if sub == nil {
+		e.Err = errors.New("a value stands where a snapshot's bucket should be")
+	} else {
+		decodeEntry(&e, sub)
+	}
+	return e
 }
 
 func decodeEntry(e *Entry, b *boltfile.Bucket) {

@@ -66,13 +66,7 @@ func ReadMetastore(f *boltfile.File) *Metastore {
 	m := &Metastore{}
 	var damage []error
 	snaps := each(f.Root(), []string{"v1", "snapshots"}, &m.Missing, &damage, func(key, value []byte, sub *boltfile.Bucket) {
-		s := Snapshot{Key: string(key)}
-		if sub == nil {
-			s.Err = errors.New("a value stands where a snapshot's bucket should be")
-		} else {
-			decodeSnapshot(&s, sub)
-		}
-		m.Snapshots = append(m.Snapshots, s)
+		m.Snapshots = append(m.Snapshots, DecodeSnapshot(key, sub))
 	})
 	if snaps != nil {
 		m.Sequence = snaps.Sequence()
@@ -83,6 +77,17 @@ func ReadMetastore(f *boltfile.File) *Metastore {
 	})
 	m.Damage = errors.Join(damage...)
 	return m
+}
+
+// DecodeSnapshot decodes a bucket of v1/snapshots; sub is nil if there is none.
+func DecodeSnapshot(key []byte, sub *boltfile.Bucket) Snapshot {
+	s := Snapshot{Key: string(key)}
+	if sub == nil {
+		s.Err = errors.New("a value stands where a snapshot's bucket should be")
+	} else {
+		decodeSnapshot(&s, sub)
+	}
+	return s
 }
 
 func decodeSnapshot(s *Snapshot, b *boltfile.Bucket) {

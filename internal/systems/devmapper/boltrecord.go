@@ -304,3 +304,6 @@ func fillBucket(b *bbolt.Bucket, d *bucketDump) error {
 	}
 	return nil
 }
+
+// isDamage tells whether an error only says that parts of a file cannot be read.
+func isDamage(err error) bool { return errors.Is(err, boltfile.ErrDamaged) }

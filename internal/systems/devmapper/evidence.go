@@ -179,3 +179,14 @@ func (j *joined) parentOf(s *snapshotdb.Snapshot) *snapshotdb.Snapshot {
 func (j *joined) referenced(s *snapshotdb.Snapshot) bool {
 	return j.meta == nil || !j.wholeMeta || len(j.entriesByName[s.Key]) > 0
 }
+
+// snapshotNamed is the snapshot with a backend key, nil if there is none.
+func (j *joined) snapshotNamed(backend string) *snapshotdb.Snapshot {
+	if j.store == nil {
+		return nil
+	}
+	if i, ok := j.snapByKey[backend]; ok {
+		return &j.store.Snapshots[i]
+	}
+	return nil
+}

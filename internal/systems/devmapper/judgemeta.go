@@ -98,16 +98,6 @@ func (g *judge) childMissing(i int, e *snapshotdb.Entry, parent int) {
 		says(witMeta+" "+e.Namespace+"/"+e.Parent, "%d children, this one is not among them", len(g.meta.Entries[parent].Children)))
 }
 
-func (g *judge) snapshotNamed(backend string) *snapshotdb.Snapshot {
-	if g.store == nil {
-		return nil
-	}
-	if i, ok := g.snapByKey[backend]; ok {
-		return &g.store.Snapshots[i]
-	}
-	return nil
-}
-
 // entryChildren reports links to children that are gone or have another parent.
 func (g *judge) entryChildren(i int, e *snapshotdb.Entry) {
 	if !g.wholeMeta {

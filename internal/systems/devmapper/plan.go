@@ -44,21 +44,11 @@ func (u *unit) Plan(ctx context.Context, work string, decisions []store.Decision
 			return nil, err
 		}
 	}
-	j := join(u.ev)
-	p := &planner{u: u, work: work, e: newEdits(), after: newEdits(), drop: map[uint32]string{}, rebuild: map[string]bool{}, mend: map[string]bool{},
-		outcomes: map[int]*store.Outcome{}}
-	p.judge = newJudge(ctx, j)
-	p.judge.all()
-	defer p.e.close()
-	defer p.after.close()
-	for _, path := range []string{u.meta, u.store, u.pool} {
-		if err := p.e.open(path); err != nil {
-			return nil, err
-		}
-		if err := p.after.open(path); err != nil {
-			return nil, err
-		}
+	p, err := u.newPlanner(ctx, work)
+	if err != nil {
+		return nil, err
 	}
+	defer p.close()
 	if gate := p.gate(decisions); gate != "" {
 		return p.refuse(decisions, gate), nil
 	}
@@ -147,7 +137,7 @@ func (p *planner) act(f *judged, a finding.Action) (result, loses string, err er
 		return p.actDevice(f, a)
 	case IDTakenOrphan, IDFaultyOrphan, IDStateWrong, NameMismatch, ParentMismatch, SizeMismatch, SequenceBehind, IdentityWrong:
 		return p.actPool(f, a)
-	case RecordUnparsable, NoDevice, DanglingBackend, ParentMissing, MetaParentMissing, ContainerDangling:
+	case RecordUnparsable, NoDevice, DanglingBackend, ParentMissing, MetaParentMissing, ContainerDangling, Unreferenced:
 		return p.actLost(f, a)
 	case BacklinkMissing, BacklinkStale, ChildMissing, ChildStale, LeaseDangling:
 		return p.actLink(f, a)
@@ -182,7 +172,7 @@ func (p *planner) target(path string) string {
 
 // proposal makes steps of what was collected.
 func (p *planner) proposal(ctx context.Context, decisions []store.Decision) (*store.Proposal, error) {
-	out := &store.Proposal{Notes: p.notes}
+	out := &store.Proposal{}
 	var seqs []int
 	for _, d := range decisions {
 		if o := p.outcomes[d.Finding.Seq]; o != nil {
@@ -216,6 +206,7 @@ func (p *planner) proposal(ctx context.Context, decisions []store.Decision) (*st
 		}
 		add("write the thin metadata anew", false, thin)
 	}
+	out.Notes = append(p.notes, out.Notes...)
 	total := int64(p.recordCount())
 	if p.store != nil {
 		total = max(total, int64(len(p.store.Snapshots)))

@@ -41,6 +41,9 @@ func (p *planner) actLost(f *judged, a finding.Action) (result, loses string, er
 	case f.Class == MetaParentMissing:
 		e := &p.meta.Entries[f.ent]
 		result, err = p.recreateEntry(e.Namespace, e.Parent)
+	case f.Class == Unreferenced: // only when meta.db is written anew: then nothing may be left to the garbage collection
+		ns, _, _ := strings.Cut(f.snap.Key, "/")
+		result, err = p.recreateEntry(ns, userKey(f.snap.Key))
 	case f.Class == ContainerDangling:
 		ns, _, _ := strings.Cut(f.PathOr(""), "/")
 		result, err = p.recreateEntry(ns, p.containerKey(f))

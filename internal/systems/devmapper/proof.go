@@ -27,7 +27,13 @@ type proof struct {
 // prove matches what is missing from one layer with what is left over in another.
 func (g *judge) prove() {
 	g.proofs = proofs{byEntry: map[int]proof{}, bySnap: map[string]*thinmeta.Device{}, byRecord: map[string]*thinmeta.Device{}}
-	if g.pool == nil || g.store == nil || g.meta == nil {
+	if g.pool == nil || g.store == nil {
+		return
+	}
+	if g.meta == nil {
+		if g.thin != nil && g.thin.whole {
+			g.proveDevices(g.strays())
+		}
 		return
 	}
 	lost := g.lostEntries()
@@ -204,8 +210,11 @@ func (g *judge) proveDevices(strays []*thinmeta.Device) []*thinmeta.Device {
 			wants = append(wants, want{f.snap, snapshotdb.DeviceName(g.prefix(), f.snap.ID)})
 		}
 	}
+	if rest, ok := g.proveInOrder(strays); ok {
+		return rest
+	}
 	if len(wants) == 0 || len(wants) > 1000 || len(strays) > 1000 {
-		return strays // too many to be told apart
+		return strays // too many to be told apart one by one
 	}
 	used := map[uint32]bool{}
 	for _, w := range wants {
@@ -228,6 +237,54 @@ func (g *judge) proveDevices(strays []*thinmeta.Device) []*thinmeta.Device {
 		}
 	}
 	return rest
+}
+
+// proveInOrder matches all snapshots without a record with all strays, when there are as many: both in the order in which they were made. It
+// holds only if every device then shares blocks with that of its parent and is younger, and if no two bases without
+// children were made at the same time, since nothing tells those apart.
+func (g *judge) proveInOrder(strays []*thinmeta.Device) (rest []*thinmeta.Device, ok bool) {
+	var snaps []*snapshotdb.Snapshot
+	for i := range g.found {
+		if f := &g.found[i]; f.Class == NoDevice && len(g.snapByID[f.snap.ID]) == 1 {
+			snaps = append(snaps, f.snap)
+		}
+	}
+	if len(snaps) == 0 || len(snaps) != len(strays) {
+		return nil, false
+	}
+	sort.Slice(snaps, func(a, b int) bool { return snaps[a].ID < snaps[b].ID })
+	sort.SliceStable(strays, func(a, b int) bool {
+		x, y := strays[a], strays[b]
+		if x.Details.CreationTime != y.Details.CreationTime {
+			return x.Details.CreationTime < y.Details.CreationTime
+		}
+		return x.ID < y.ID
+	})
+	dev := map[string]*thinmeta.Device{}
+	for i, s := range snaps {
+		if i > 0 && strays[i].Details.CreationTime == strays[i-1].Details.CreationTime && s.Parent == "" && !g.hasChildren(s) {
+			return nil, false
+		}
+		if s.Parent != "" {
+			d := dev[s.Parent]
+			if d == nil {
+				if p := g.parentOf(s); p != nil && g.recordOf(p) != nil {
+					d = g.device(g.recordOf(p).ID)
+				}
+			}
+			if d == nil || d.Details.CreationTime >= strays[i].Details.CreationTime {
+				return nil, false
+			}
+			if shared, sure := g.thin.shares(g.ctx, strays[i].ID, d.ID); d.Mapped > 0 && (!shared || !sure) {
+				return nil, false
+			}
+		}
+		dev[s.Key] = strays[i]
+	}
+	for _, s := range snaps {
+		g.bySnap[s.Key], g.byRecord[snapshotdb.DeviceName(g.prefix(), s.ID)] = dev[s.Key], dev[s.Key]
+	}
+	return nil, true
 }
 
 // couldBe tells whether a stray can be the device of a snapshot: made between the devices of the snapshots before and after it, and

@@ -49,8 +49,10 @@ func (u *unit) readDatabases(ctx context.Context, scratch string, progress func(
 		}
 		b := &boltLayer{target: filepath.Base(p), path: p, read: p}
 		u.bolts = append(u.bolts, b)
-		if err := b.settle(ctx, scratch); err != nil {
-			return err
+		if !u.locked {
+			if err := b.settle(ctx, scratch); err != nil {
+				return err
+			}
 		}
 		if b.file, err = boltfile.Open(b.read); err != nil {
 			return &fault.Error{Op: "open", Where: p, Err: err}

@@ -25,6 +25,8 @@ type unit struct {
 	thin  *thinView
 	tried bool // the thin metadata was looked at
 
+	locked bool // by this process's own writer: nobody else changes the files
+
 	ev    *evidence
 	found []judged
 	print string // fingerprint of what was analysed

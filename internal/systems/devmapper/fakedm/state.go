@@ -20,6 +20,8 @@ type State struct {
 	Nodes  []*Node  `json:"nodes"` // device nodes of thin devices, in the order of their making
 	Minor  int      `json:"minor"` // the next minor number
 	Faults []*Fault `json:"faults,omitempty"`
+
+	unchanged bool // by a call that only asks: nothing needs to be written
 }
 
 // Pool is a thin pool.
@@ -154,14 +156,14 @@ func Edit(path string, change func(*State) error) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := change(s); err != nil {
+	if err := change(s); err != nil || s.unchanged {
 		return err
 	}
 	return s.save(path)
 }
 
 func (s *State) save(path string) error {
-	raw, err := json.MarshalIndent(s, "", " ")
+	raw, err := json.Marshal(s)
 	if err != nil {
 		return fmt.Errorf("write the state of device-mapper: %w", err)
 	}
