@@ -213,8 +213,7 @@ func TestLMVInsane(t *testing.T) {
 
 func TestForeign(t *testing.T) {
 	le := binary.LittleEndian
-	b := le.AppendUint32(le.AppendUint32(le.AppendUint32(le.AppendUint32(nil, LMVForeign), 3), 0xda05), 1)
-	b = append(b, "abcd"...)
+	b := append(Foreign{Type: 0xda05, Flags: 1, Value: []byte("abc")}.Encode(LMVForeign), 'd')
 	f, err := DecodeForeign(b)
 	if err != nil || f.Type != 0xda05 || f.Flags != 1 || string(f.Value) != "abc" {
 		t.Errorf("%+v, %v", f, err)

@@ -173,6 +173,15 @@ type Foreign struct {
 	Value       []byte
 }
 
+// Encode gives the attribute under the magic LMVForeign or LOVForeign.
+func (f Foreign) Encode(magic uint32) []byte {
+	b := make([]byte, 0, 16+len(f.Value))
+	for _, u := range []uint32{magic, uint32(len(f.Value)), f.Type, f.Flags} {
+		b = binary.LittleEndian.AppendUint32(b, u)
+	}
+	return append(b, f.Value...)
+}
+
 // DecodeForeign reads a foreign LMV or LOV: magic, length, type, flags, value. Value shares the memory of b.
 func DecodeForeign(b []byte) (Foreign, error) {
 	if len(b) < 16 {

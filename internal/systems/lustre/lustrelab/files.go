@@ -55,11 +55,11 @@ func fileName(dir, j int) string {
 // file makes one file and its name in h.
 func (b *builder) file(h *holder, name string, j int) error {
 	t := h.t
+	b.number++
 	ino, err := t.alloc(false)
 	if err != nil {
 		return err
 	}
-	b.number++
 	b.made.Files++
 	b.made.Names++
 	fid := b.plan.seqs[t.index].next()
@@ -80,7 +80,36 @@ func (b *builder) file(h *holder, name string, j int) error {
 		ost := lustre.FID{Seq: seqBase(b.plan.opt.MDTs) + b.number/ostSequence, OID: uint32(b.number%ostSequence) + 1}
 		o.xattrs = append(o.xattrs, trusted("lov", lovOne(fid, ost)))
 	}
-	return t.put(o)
+	if err := t.put(o); err != nil {
+		return err
+	}
+	return b.deleted(h)
+}
+
+// deleted leaves now and then what a removed file leaves: a free inode with its content, and bytes of its name.
+func (b *builder) deleted(h *holder) error {
+	c := b.plan.chance(forDeleted, b.number)
+	if int(c%1000) >= b.plan.opt.Deleted {
+		return nil
+	}
+	ino, err := h.t.im.AllocInode(false)
+	if err != nil {
+		return err
+	}
+	fid := b.plan.seqs[h.t.index].next()
+	link, _ := lustre.LinkEA{}.Add(h.fid, "gone").Encode(0)
+	in := mkldiskfs.Inode{Mode: ext4.ModeRegular | 0o644, Generation: h.t.im.Generation(ino), Deleted: defaultDay,
+		Xattrs: []mkldiskfs.Xattr{trusted("lma", lustre.LMA{FID: fid}.Encode()), trusted("link", link)}}
+	if err := h.t.im.PutInode(ino, &in); err != nil {
+		return err
+	}
+	h.t.im.FreeInode(ino, false)
+	if c>>32%2 == 0 {
+		h.entries[len(h.entries)-1].Slack = 12 + int(c>>40%12)*4
+	} else {
+		h.entries = append(h.entries, mkldiskfs.Entry{Name: "gone", Type: ext4.TypeRegular, FID: fid})
+	}
+	return nil
 }
 
 // encodeLinks drops records that do not fit in a block of attributes, and notes the time, as a server does.

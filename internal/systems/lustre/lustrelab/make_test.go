@@ -14,10 +14,10 @@ var shapes = map[string]Options{
 	"one MDT":         {MDTs: 1, Files: 300, Seed: 1},
 	"pair":            {Files: 2000, Seed: 2, BigDir: 1500, LostFound: true},
 	"extents":         {Files: 2000, Seed: 3, BigDir: 1500, Extents: true, InodeSize: 1024},
-	"csum":            {MDTs: 3, Files: 3000, Seed: 4, BigDir: 800, Extents: true, MetadataCsum: true, Bit64: true, Changing: true},
+	"csum":            {MDTs: 3, Files: 3000, Seed: 4, BigDir: 800, Extents: true, MetadataCsum: true, Bit64: true, Changing: true, Foreign: true},
 	"overstriped":     {MDTs: 2, Files: 1000, Seed: 5, Shards: 5, Striped: 6, Linear: true},
-	"four, shattered": {MDTs: 4, Files: 4000, Seed: 6, Remote: 500, HardLinks: 300, Fragment: true, Changing: true, LostFound: true, MetadataCsum: true},
-	"nothing special": {MDTs: 2, Files: 100, Seed: 7, Striped: -1, Remote: -1, HardLinks: -1, Pending: -1},
+	"four, shattered": {MDTs: 4, Files: 4000, Seed: 6, Remote: 500, HardLinks: 300, Fragment: true, Changing: true, LostFound: true, MetadataCsum: true, Foreign: true, Deleted: 200},
+	"nothing special": {MDTs: 2, Files: 100, Seed: 7, Striped: -1, Remote: -1, HardLinks: -1, Pending: -1, Deleted: -1},
 	"all remote":      {MDTs: 2, Files: 500, Dirs: 60, Seed: 8, Remote: 1000, Fanout: 3},
 }
 

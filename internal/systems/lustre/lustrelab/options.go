@@ -39,8 +39,14 @@ type Options struct {
 	Pending int
 	// LostFound makes .lustre/lost+found/MDTxxxx, as the first run of LFSCK does.
 	LostFound bool
-	// Changing gives the last striped directory the layout of one that is being split, with names in old and new shards.
+	// Changing gives the last three striped directories the layouts of such as are being split, merged and migrated, with
+	// names in old and new shards.
 	Changing bool
+	// Foreign makes a directory whose layout belongs to another system.
+	Foreign bool
+	// Deleted is how many of 1000 files were followed by one that was deleted: its inode is free, with its old content, and
+	// bytes of its name are left; 10. -1 for none.
+	Deleted int
 }
 
 // Made says what was made.
@@ -80,6 +86,7 @@ func (o Options) withDefaults() (Options, error) {
 	set(&o.Remote, 100)
 	set(&o.HardLinks, 20)
 	set(&o.Pending, 2)
+	set(&o.Deleted, 10)
 	if o.MDTs == 1 {
 		o.Remote = 0
 	}

@@ -77,6 +77,7 @@ const (
 	forLink
 	forTarget
 	forKind
+	forDeleted
 )
 
 // newPlan places all directories and shares the files among them.
@@ -118,15 +119,29 @@ func (p *plan) newLayout(d *directory, seqs []sequence) layout {
 	n := len(p.layouts)
 	hash, _ := lustre.ParseHash(p.opt.Hashes[n%len(p.opt.Hashes)]) // checked with the options
 	l := layout{lmv: lustre.LMV{Magic: lustre.LMVMaster, Count: uint32(p.opt.Shards), Index: uint32(d.mdt), HashType: hash}}
-	if p.opt.Changing && n == p.opt.Striped-1 && p.opt.Shards > 1 {
-		l.lmv.HashType |= lustre.HashFlagMigration | lustre.HashFlagSplit
-		l.lmv.MigrateHash, l.lmv.MigrateOffset = lustre.HashFNV, l.lmv.Count-1
+	if p.opt.Changing && p.opt.Shards > 1 {
+		change(&l.lmv, p.opt.Striped-1-n)
 	}
 	for k := range p.opt.Shards {
 		m := (int(d.mdt) + k) % p.opt.MDTs
 		l.shards = append(l.shards, shard{fid: seqs[m].next(), mdt: int32(m)})
 	}
 	return l
+}
+
+// change makes the layouts of the last three directories such that are changing.
+func change(v *lustre.LMV, fromLast int) {
+	switch fromLast {
+	case 0:
+		v.HashType |= lustre.HashFlagMigration | lustre.HashFlagSplit
+		v.MigrateHash, v.MigrateOffset = lustre.HashFNV, v.Count-1
+	case 1:
+		v.HashType |= lustre.HashFlagMigration | lustre.HashFlagMerge
+		v.MigrateHash, v.MigrateOffset = lustre.HashCrush, v.Count-1
+	case 2:
+		v.HashType |= lustre.HashFlagMigration
+		v.MigrateHash, v.MigrateOffset = lustre.HashAllChar, (v.Count+1)/2
+	}
 }
 
 // shareFiles gives every directory a number of files, so that they add up.
@@ -184,7 +199,7 @@ func (p *plan) inodes() []int {
 	out := make([]int, p.opt.MDTs)
 	for i := range p.dirs {
 		d := &p.dirs[i]
-		links := int(d.files)*p.opt.HardLinks/500 + 8
+		links := int(d.files)*(p.opt.HardLinks+p.opt.Deleted)/500 + 8
 		if d.stripe < 0 {
 			out[d.mdt] += 2 + int(d.files) + links
 			continue

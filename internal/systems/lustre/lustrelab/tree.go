@@ -1,6 +1,7 @@
 package lustrelab
 
 import (
+	"errors"
 	"fmt"
 
 	"fettle/internal/format/ext4"
@@ -89,7 +90,7 @@ func (b *builder) directory(i int) error {
 	h := &holder{dir: i, shard: -1, fid: d.fid, t: b.target(int(d.mdt)), ino: d.ino, links: 2}
 	b.made.Dirs++
 	if i == 0 {
-		if err := b.dotLustre(h); err != nil {
+		if err := errors.Join(b.dotLustre(h), b.foreign(h)); err != nil {
 			return err
 		}
 		if err := b.fill(h); err != nil {
@@ -170,6 +171,22 @@ func (b *builder) fill(h *holder) error {
 		}
 	}
 	return b.putPending(h)
+}
+
+// foreign makes an empty directory whose layout Lustre keeps for another system.
+func (b *builder) foreign(root *holder) error {
+	if !b.plan.opt.Foreign {
+		return nil
+	}
+	fid := lustre.FID{Seq: seqBase(0), OID: 0x200}
+	ino, err := b.newDir(root, "foreign", fid, 0)
+	if err != nil {
+		return err
+	}
+	b.made.Dirs++
+	b.made.Names++
+	lmv := lustre.Foreign{Type: 0xda05, Value: []byte("daos://pool/container")}.Encode(lustre.LMVForeign)
+	return b.putDir(&holder{fid: fid, t: root.t, ino: ino, links: 2}, root, "foreign", 0o755, 0, trusted("lmv", lmv))
 }
 
 // dotLustre makes .lustre with what belongs to it in ROOT.

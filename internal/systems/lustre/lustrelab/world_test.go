@@ -139,7 +139,11 @@ func (w *world) readObject(fs *ext4.FS, s *seen) error {
 		}
 		s.link = &ea
 	}
-	if b, ok := value("lmv"); ok {
+	if b, ok := value("lmv"); ok && lustre.LMVMagic(b) == lustre.LMVForeign {
+		if f, err := lustre.DecodeForeign(b); err != nil || len(f.Value) == 0 {
+			return fmt.Errorf("inode %d: %+v, %v", s.in.Number, f, err)
+		}
+	} else if ok {
 		v, err := lustre.DecodeLMV(b)
 		if err != nil || v.Insane() != "" {
 			return fmt.Errorf("inode %d: %s, %v", s.in.Number, v.Insane(), err)

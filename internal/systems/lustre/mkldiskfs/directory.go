@@ -4,24 +4,28 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"fettle/internal/format/ext4"
 	"fettle/internal/format/lustre"
 )
 
-// Entry is a name in a directory. A zero FID means that none stands behind the name.
+// Entry is a name in a directory. A zero FID means that none stands behind the name. One without an inode is not in use: a name
+// that was removed from the begin of a block.
 type Entry struct {
 	Name string
 	Ino  uint32
 	Type uint8 // ext4.TypeDir and others
 	FID  lustre.FID
+	// Slack is how many bytes follow that the entry does not need, a multiple of 4: what is left of a removed name.
+	Slack int
 }
 
 func (e *Entry) size() int {
 	if e.FID.IsZero() {
-		return lustre.EntrySize(len(e.Name), 0)
+		return lustre.EntrySize(len(e.Name), 0) + e.Slack
 	}
-	return lustre.EntrySizeFID(len(e.Name))
+	return lustre.EntrySizeFID(len(e.Name)) + e.Slack
 }
 
 // put writes an entry with a record length at the begin of b.
@@ -33,6 +37,10 @@ func (e *Entry) put(b []byte, recLen int) {
 	if !e.FID.IsZero() {
 		b[7] |= lustre.DirLUFID
 		lustre.AppendEntryFID(b[:8+len(e.Name)], e.FID)
+	}
+	if e.Slack >= ext4.DirentMin {
+		gone := Entry{Name: strings.Repeat("g", min(e.Slack-8, 255)), Ino: e.Ino, Type: ext4.TypeRegular}
+		gone.put(b[e.size()-e.Slack:], e.Slack)
 	}
 }
 
