@@ -140,12 +140,16 @@ func TestDamageRefuses(t *testing.T) {
 			t.Errorf("%v: %v", injuries, err)
 		}
 	}
-	dir := fresh(t)
-	if _, err := Damage(ctx, dir, 1, []lab.Injury{{Class: noDevice}}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Damage(ctx, dir, 1, []lab.Injury{{Class: noDevice}}); err == nil {
-		t.Error("a damaged set was damaged again")
+	// What records and devices there are is looked at; states and links are not.
+	for _, class := range []string{noDevice, blocksNextID, notInPool, leakedDevice, noSnapshot, snapshotDuplicate, snapshotUnparsable, danglingBackend,
+		recordUnparsable, duplicateDevice, unreferenced, metaUnparsable, poolEmpty, wrongPool, poolRenamed, boltEmpty, boltNoMeta, thinSuperChecksum, thinNodeChecksum} {
+		dir := fresh(t)
+		if _, err := Damage(ctx, dir, 1, []lab.Injury{{Class: class}}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Damage(ctx, dir, 1, []lab.Injury{{Class: stateStuck}}); err == nil {
+			t.Errorf("a set damaged by %s was damaged again", class)
+		}
 	}
 	if _, err := Damage(ctx, t.TempDir(), 1, []lab.Injury{{Class: noDevice}}); err == nil {
 		t.Error("an empty directory was damaged")

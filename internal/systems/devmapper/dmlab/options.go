@@ -26,8 +26,7 @@ const snapshotsPerImage = 49
 
 func (o Options) filled() (Options, error) {
 	if o.Snapshots > 0 {
-		o.Layers = max(1, o.Layers)
-		if o.Layers == 1 {
+		if o.Layers == 0 {
 			o.Layers = 4
 		}
 		o.Images = max(1, o.Snapshots/snapshotsPerImage)

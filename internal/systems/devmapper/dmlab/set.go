@@ -45,6 +45,7 @@ type set struct {
 	thinChanged       bool
 	snapSeq, devSeq   uint64
 	nextSnap, nextDev uint64 // ids that no layer has
+	records           int    // in the pool's database
 }
 
 // poolOf finds the name of the pool of the set in dir.
@@ -71,6 +72,10 @@ func openSet(dir string) (s *set, err error) {
 		return nil, err
 	}
 	defer func() {
+		// bolt panics at damage that it does not expect.
+		if v := recover(); v != nil {
+			err = s.damaged("bolt says: %v", v)
+		}
 		if err != nil {
 			err = errors.Join(err, s.closeDBs())
 		}
@@ -110,7 +115,11 @@ func (s *set) read() error {
 		return b.ForEachBucket(func(k []byte) error {
 			one := b.Bucket(k)
 			id, _ := binary.Uvarint(one.Get([]byte("id")))
-			n := &snap{id: id, backend: string(k), kind: one.Get([]byte("kind"))[0]}
+			kind := one.Get([]byte("kind"))
+			if len(kind) != 1 {
+				return s.damaged("snapshot %s has no kind", k)
+			}
+			n := &snap{id: id, backend: string(k), kind: kind[0]}
 			byKey[n.backend], parents[n.backend] = n, string(one.Get([]byte("parent")))
 			s.snaps = append(s.snaps, n)
 			return nil
@@ -168,7 +177,7 @@ func (s *set) readPool(tx *bbolt.Tx) error {
 	if b == nil || ids == nil {
 		return errors.New("its buckets are missing")
 	}
-	s.devSeq = ids.Sequence()
+	s.devSeq, s.records = ids.Sequence(), b.Stats().KeyN
 	for _, n := range s.snaps {
 		n.device = deviceName(s.pool, strconv.FormatUint(n.id, 10))
 		var d devmapper.DeviceInfo
@@ -180,13 +189,23 @@ func (s *set) readPool(tx *bbolt.Tx) error {
 	return nil
 }
 
+// damaged refuses a set that is not healthy.
+func (s *set) damaged(format string, args ...any) error {
+	return &fault.Error{Op: "injure", Where: s.dir, Err: fmt.Errorf("the set is damaged already: "+format, args...),
+		Hint: "begin with what fettle lab make made", Kind: fault.Usage}
+}
+
 // healthy refuses a set that is damaged already, as far as the recipes rely on it.
 func (s *set) healthy() error {
+	ids, devs := map[uint64]bool{}, map[uint32]bool{}
 	for _, n := range s.snaps {
-		if n.key == "" || s.thin.Thin(n.dev) == nil {
-			return &fault.Error{Op: "injure", Where: s.dir, Err: fmt.Errorf("the set is damaged already: snapshot %d (%s)", n.id, n.backend),
-				Hint: "begin with what fettle lab make made", Kind: fault.Usage}
+		if n.key == "" || s.thin.Thin(n.dev) == nil || ids[n.id] || devs[n.dev] {
+			return s.damaged("snapshot %d (%s)", n.id, n.backend)
 		}
+		ids[n.id], devs[n.dev] = true, true
+	}
+	if len(s.thin.Thins) != len(s.snaps) || s.records != len(s.snaps) || len(s.snaps) == 0 {
+		return s.damaged("%d snapshots, %d records, %d thin devices", len(s.snaps), s.records, len(s.thin.Thins))
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package fakedm
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"os"
 	"os/exec"
@@ -161,6 +162,13 @@ func TestSharing(t *testing.T) {
 			t.Logf("%+v", d)
 		}
 		t.Errorf("time %d", p.Time)
+	}
+	raw, err := json.Marshal(p)
+	must(err)
+	var back Pool
+	must(json.Unmarshal(raw, &back))
+	if !reflect.DeepEqual(&back, p) {
+		t.Errorf("through JSON: %+v", back)
 	}
 	p.DataBlocks = 8
 	if err := p.Write(3, 10, 1); !errors.Is(err, unix.ENOSPC) {

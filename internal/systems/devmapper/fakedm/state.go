@@ -46,11 +46,11 @@ type Pool struct {
 
 // Thin is a thin device inside a pool.
 type Thin struct {
-	ID            uint32         `json:"id"`
-	TransactionID uint64         `json:"transaction_id,omitempty"` // of the pool when it was made
-	Created       uint32         `json:"created"`
-	Snapped       uint32         `json:"snapped"`
-	Runs          []thinmeta.Run `json:"runs,omitempty"` // ascending, without overlap
+	ID            uint32 `json:"id"`
+	TransactionID uint64 `json:"transaction_id,omitempty"` // of the pool when it was made
+	Created       uint32 `json:"created"`
+	Snapped       uint32 `json:"snapped"`
+	Runs          Runs   `json:"runs,omitempty"`
 }
 
 // Mapped counts the device's mapped blocks.
