@@ -13,7 +13,7 @@ type Extent struct {
 // Blocks hands out the blocks of an inode, whatever map it has: direct, indirect, double and triple indirect blocks, or an extent
 // tree. Runs come in ascending logical order and never overlap; each lies within the file system. Holes are left out; block maps
 // give neighbours as one run. Damage is reported and left out. fn returns false to stop. Inline data, short symbolic links and
-// devices have no blocks. The error is that of reading a map block that lies within the input.
+// devices have no blocks. The error is that of reading a map block, other than a bad sector, which is reported.
 //
 // A map that shares its blocks with itself ends when more blocks were met than the file system has.
 func (in *Inode) Blocks(fs *FS, fn func(Extent) bool, report Report) error {
@@ -150,8 +150,8 @@ func (w *mapWalk) indirect(fs *FS, block uint64, level, depth int, first, span u
 	}
 	buf := fs.take()
 	defer fs.give(buf)
-	if err := fs.ReadBlock(block, *buf); err != nil {
-		return fmt.Errorf("inode %d: map block: %w", w.in.Number, err)
+	if ok, err := fs.readFor(w.in.Number, block, *buf, "the block map", w.report); !ok {
+		return err
 	}
 	per := len(*buf) / 4
 	span /= uint64(per)
@@ -247,8 +247,8 @@ func (w *mapWalk) child(fs *FS, e []byte, depth int, off int64) error {
 	defer func() { w.path[level] = 0 }()
 	buf := fs.take()
 	defer fs.give(buf)
-	if err := fs.ReadBlock(block, *buf); err != nil {
-		return fmt.Errorf("inode %d: extent tree node: %w", w.in.Number, err)
+	if ok, err := fs.readFor(w.in.Number, block, *buf, "an extent tree node", w.report); !ok {
+		return err
 	}
 	return w.extents(fs, *buf, depth-1, block)
 }

@@ -42,7 +42,7 @@ func (fs *FS) File(in *Inode, report Report) (*File, error) {
 			return nil, err
 		}
 		if many {
-			return nil, fmt.Errorf("inode %d: more than %d extents", in.Number, maxFileExtents)
+			return nil, fmt.Errorf("inode %d: more than %d: %w", in.Number, maxFileExtents, ErrExtents)
 		}
 		return f, nil
 	}

@@ -1,9 +1,5 @@
 package ext4
 
-import (
-	"fmt"
-)
-
 // DirBlock is one block of a directory, small enough to be gathered by the million and sorted by Physical.
 type DirBlock struct {
 	Physical   uint64 // block of the file system
@@ -62,16 +58,11 @@ func (fs *FS) Dir(in *Inode, fn func(Dirent) bool, report Report) error {
 	defer fs.give(buf)
 	var failed error
 	err := fs.DirBlocks(in, func(b DirBlock) bool {
-		switch err := fs.ReadBlock(b.Physical, *buf); {
-		case err == nil:
+		var ok bool
+		if ok, failed = fs.readFor(in.Number, b.Physical, *buf, "the directory", report); ok {
 			return fs.Dirents(b, *buf, fn, report)
-		case skippable(err):
-			report.inode(KindRead, in.Number, b.Physical, fs.offset(b.Physical), "block %d of the directory cannot be read: %v", b.Logical, err)
-			return true
-		default:
-			failed = fmt.Errorf("inode %d: directory block %d: %w", in.Number, b.Logical, err)
-			return false
 		}
+		return failed == nil
 	}, report)
 	if failed != nil {
 		return failed

@@ -76,13 +76,12 @@ func (w *dirSweeper) flush(ctx context.Context) error {
 	for _, b := range w.list {
 		part := buf[(b.Physical-first)*bs:][:bs:bs]
 		if whole != nil { // one of them is bad: each by itself
-			switch err := w.fs.ReadBlock(b.Physical, part); {
-			case err == nil:
-			case skippable(err):
-				w.report.inode(KindRead, b.Inode, b.Physical, w.fs.offset(b.Physical), "block %d of the directory cannot be read: %v", b.Logical, err)
+			ok, err := w.fs.readFor(b.Inode, b.Physical, part, "the directory", w.report)
+			if err != nil {
+				return err
+			}
+			if !ok {
 				continue
-			default:
-				return fmt.Errorf("inode %d: directory block %d: %w", b.Inode, b.Logical, err)
 			}
 		}
 		if err := w.fn(b, part); err != nil {

@@ -13,6 +13,7 @@ var (
 	ErrGeometry = errors.New("impossible value in the superblock")
 	ErrPastEnd  = errors.New("past the end of the file system")
 	ErrNoInode  = errors.New("no such inode number")
+	ErrExtents  = errors.New("too many extents")
 )
 
 // maxDescCache bounds the memory for group descriptors, in bytes (262,144 groups of 64 bytes, a file system of 32 TiB). A larger
@@ -208,6 +209,20 @@ func (fs *FS) ReadBlock(block uint64, buf []byte) error {
 		return fmt.Errorf("block %d of %d: %w", block, fs.limit, ErrPastEnd)
 	}
 	return fs.readAt(buf[:fs.sb.BlockSize], int64(block)*int64(fs.sb.BlockSize))
+}
+
+// readFor reads one block of an inode. ok is false when it is a bad sector or beyond the end of the input, which is reported; the
+// error is any other one. what says what the block is.
+func (fs *FS) readFor(ino uint32, block uint64, buf []byte, what string, report Report) (ok bool, err error) {
+	err = fs.ReadBlock(block, buf)
+	switch {
+	case err == nil:
+		return true, nil
+	case skippable(err):
+		report.inode(KindRead, ino, block, fs.offset(block), "%s in block %d cannot be read: %v", what, block, err)
+		return false, nil
+	}
+	return false, fmt.Errorf("inode %d: %s: %w", ino, what, err)
 }
 
 // offset gives the byte at which a block begins.

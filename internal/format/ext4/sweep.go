@@ -162,7 +162,7 @@ func (w *sweeper) plan(g uint32) (d GroupDesc, count uint32, useBitmap bool) {
 		clear(w.bitmap)
 		return d, count, true
 	}
-	if err := fs.bitmapBlock(d.InodeBitmap, w.bitmap, g, "inode"); err != nil {
+	if err := fs.bitmapBlock(d.InodeBitmap, w.bitmap, g, "inode"); err != nil { // the table fails as well if the device is gone
 		report.group(KindBitmap, g, d.InodeBitmap, -1, "inodes are chosen by mode and links: %v", err)
 		return d, count, false
 	}

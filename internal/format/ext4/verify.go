@@ -72,7 +72,12 @@ func (fs *FS) VerifyBitmaps(group uint32, report Report) (ok bool, err error) {
 			return nil
 		}
 		if err := fs.bitmapBlock(block, *buf, group, what); err != nil {
-			return err
+			if !skippable(err) {
+				return err
+			}
+			ok = false
+			report.group(KindRead, group, block, fs.offset(block), "%v", err)
+			return nil
 		}
 		if want := fs.sums.bitmapMask(sum(*buf)); want != stored {
 			ok = false
@@ -161,8 +166,10 @@ func (fs *FS) VerifyMap(in *Inode, report Report) (ok bool, err error) {
 	ok = true
 	var failed error
 	err = in.MapBlocks(fs, func(block uint64) bool {
-		if failed = fs.ReadBlock(block, *buf); failed != nil {
-			return false
+		var read bool
+		if read, failed = fs.readFor(in.Number, block, *buf, "an extent tree node", nil); !read {
+			ok = false // the walk reports it
+			return failed == nil
 		}
 		off, sum, room := fs.sums.ExtentTail(in.Number, in.Generation, *buf)
 		if !room {

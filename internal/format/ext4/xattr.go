@@ -1,6 +1,7 @@
 package ext4
 
 import (
+	"errors"
 	"fmt"
 )
 
@@ -79,7 +80,7 @@ func (in *Inode) Xattr(index uint8, name string) (value []byte, ok bool) {
 }
 
 // Xattrs hands out all attributes: those in the inode, then those in the attribute block, with values from inodes of their own read.
-// The error is that of reading a block that lies within the input.
+// The error is that of reading, other than a bad sector, which is reported.
 func (in *Inode) Xattrs(fs *FS, fn func(Xattr) bool, report Report) error {
 	var failed error
 	whole := func(x Xattr) bool {
@@ -125,8 +126,8 @@ func (fs *FS) XattrBlock(in *Inode, buf []byte, report Report) (ok bool, err err
 		report.inode(KindBlockRange, in.Number, in.FileACL, in.Offset+InodeFileACLLo, "attribute block %d lies outside the file system", in.FileACL)
 		return false, nil
 	}
-	if err := fs.ReadBlock(in.FileACL, buf); err != nil {
-		return false, fmt.Errorf("inode %d: attribute block: %w", in.Number, err)
+	if ok, err := fs.readFor(in.Number, in.FileACL, buf, "the attribute block", report); !ok {
+		return false, err
 	}
 	if m := le.Uint32(buf); m != XattrMagic || le.Uint32(buf[XattrHdrBlocks:]) != 1 {
 		report.inode(KindXattrHeader, in.Number, in.FileACL, fs.offset(in.FileACL), "attribute block %d has magic %#08x and says it has %d blocks",
@@ -220,6 +221,9 @@ func (fs *FS) xattrInode(in *Inode, x Xattr, report Report) (value []byte, ok bo
 	}
 	value, err = fs.ReadAll(holder, int64(x.ValueSize))
 	if err != nil {
+		if skippable(err) || errors.Is(err, ErrExtents) {
+			return bad("%v", err)
+		}
 		return nil, false, err
 	}
 	if len(value) != int(x.ValueSize) {
