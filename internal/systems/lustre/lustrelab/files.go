@@ -75,7 +75,7 @@ func (b *builder) file(h *holder, name string, j int) error {
 	if o.mode&ext4.ModeTypeMask == ext4.ModeRegular {
 		b.moreNames(h, o, &ea, j)
 	}
-	o.xattrs = append(o.xattrs, trusted("link", encodeLinks(ea)))
+	o.xattrs = append(o.xattrs, trusted("link", b.encodeLinks(ea)))
 	if o.mode&ext4.ModeTypeMask == ext4.ModeRegular {
 		ost := lustre.FID{Seq: seqBase(b.plan.opt.MDTs) + b.number/ostSequence, OID: uint32(b.number%ostSequence) + 1}
 		o.xattrs = append(o.xattrs, trusted("lov", lovOne(fid, ost)))
@@ -113,10 +113,14 @@ func (b *builder) deleted(h *holder) error {
 }
 
 // encodeLinks drops records that do not fit in a block of attributes, and notes the time, as a server does.
-func encodeLinks(ea lustre.LinkEA) []byte {
+func (b *builder) encodeLinks(ea lustre.LinkEA) []byte {
+	room := linkEARoom
+	if b.plan.opt.EAInode {
+		room = lustre.LinkEAMax
+	}
 	for {
 		b, dropped := ea.Encode(defaultDay)
-		if dropped == 0 && len(b) <= linkEARoom {
+		if dropped == 0 && len(b) <= room {
 			return b
 		}
 		ea.Links = ea.Links[:len(ea.Links)-1]

@@ -17,7 +17,7 @@ func begin(dir string, p *plan, index, inodes int) (*target, error) {
 	var err error
 	t.im, err = mkldiskfs.Create(t.path, mkldiskfs.Options{
 		Label: fmt.Sprintf("%s-MDT%04x", o.FSName, index), Seed: mix(o.Seed + uint64(index)), Inodes: inodes, InodeSize: o.InodeSize,
-		Extents: o.Extents, MetadataCsum: o.MetadataCsum, Bit64: o.Bit64, Linear: o.Linear, Fragment: o.Fragment, Time: defaultDay,
+		Extents: o.Extents, MetadataCsum: o.MetadataCsum, Bit64: o.Bit64, EAInode: o.EAInode, Linear: o.Linear, Fragment: o.Fragment, Time: defaultDay,
 	})
 	if err != nil {
 		return nil, err

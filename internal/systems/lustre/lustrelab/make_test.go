@@ -18,6 +18,7 @@ var shapes = map[string]Options{
 	"overstriped":     {MDTs: 2, Files: 1000, Seed: 5, Shards: 5, Striped: 6, Linear: true},
 	"four, shattered": {MDTs: 4, Files: 4000, Seed: 6, Remote: 500, HardLinks: 300, Fragment: true, Changing: true, LostFound: true, MetadataCsum: true, Foreign: true, Deleted: 200},
 	"nothing special": {MDTs: 2, Files: 100, Seed: 7, Striped: -1, Remote: -1, HardLinks: -1, Pending: -1, Deleted: -1},
+	"ea_inode":        {Files: 1500, Seed: 10, EAInode: true, Extents: true, MetadataCsum: true, InodeSize: 1024},
 	"all remote":      {MDTs: 2, Files: 500, Dirs: 60, Seed: 8, Remote: 1000, Fanout: 3},
 }
 

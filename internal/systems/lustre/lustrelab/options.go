@@ -18,6 +18,7 @@ type Options struct {
 	Extents      bool
 	MetadataCsum bool
 	Bit64        bool
+	EAInode      bool // attributes too long for a block get inodes of their own
 	Linear       bool // no hash trees
 	Fragment     bool // free blocks between those of a file
 

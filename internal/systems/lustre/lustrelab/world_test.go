@@ -96,7 +96,7 @@ func (w *world) readMDT(index int, fs *ext4.FS) *mdt {
 		}
 	}
 	err := fs.SweepInodes(w.t.Context(), ext4.SweepOptions{Report: w.problem}, func(in *ext4.Inode) error {
-		if in.Number < 11 && in.Number != ext4.InoRoot || in.Number == fs.Super().ProjectQuotaInum {
+		if in.Flags&ext4.FlagEAInode != 0 || in.Number < 11 && in.Number != ext4.InoRoot || in.Number == fs.Super().ProjectQuotaInum {
 			return nil
 		}
 		s := &seen{mdt: index, in: in.Clone()}

@@ -203,6 +203,9 @@ func (im *Image) features() (compat, incompat, ro uint32) {
 	if im.opt.Extents {
 		incompat |= ext4.IncompatExtents
 	}
+	if im.opt.EAInode {
+		incompat |= ext4.IncompatEAInode
+	}
 	if im.opt.Bit64 {
 		incompat |= ext4.Incompat64bit
 	}

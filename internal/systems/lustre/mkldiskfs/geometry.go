@@ -26,6 +26,8 @@ type Options struct {
 	MetadataCsum bool
 	// Bit64 makes group descriptors of 64 bytes.
 	Bit64 bool
+	// EAInode puts attributes that are too long for a block into inodes of their own.
+	EAInode bool
 	// Linear leaves directories of several blocks without a hash tree.
 	Linear bool
 	// Fragment leaves a free block after every few, so that maps become deep.

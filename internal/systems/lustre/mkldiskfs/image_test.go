@@ -16,14 +16,16 @@ import (
 
 // shapes are the kinds of images that must come out right.
 var shapes = map[string]Options{
-	"block-mapped": {InodeSize: 512},
-	"extents":      {InodeSize: 1024, Extents: true},
-	"csum":         {InodeSize: 512, Extents: true, MetadataCsum: true, Bit64: true},
-	"csum32":       {InodeSize: 256, MetadataCsum: true},
-	"fragmented":   {InodeSize: 512, Fragment: true},
-	"deep extents": {InodeSize: 2048, Extents: true, Fragment: true, MetadataCsum: true},
-	"linear":       {InodeSize: 512, Linear: true, Extents: true},
-	"small groups": {InodeSize: 512, InodesPerGroup: 64},
+	"block-mapped":  {InodeSize: 512},
+	"extents":       {InodeSize: 1024, Extents: true},
+	"csum":          {InodeSize: 512, Extents: true, MetadataCsum: true, Bit64: true},
+	"csum32":        {InodeSize: 256, MetadataCsum: true},
+	"fragmented":    {InodeSize: 512, Fragment: true},
+	"deep extents":  {InodeSize: 2048, Extents: true, Fragment: true, MetadataCsum: true},
+	"linear":        {InodeSize: 512, Linear: true, Extents: true},
+	"ea_inode":      {InodeSize: 512, EAInode: true, Extents: true},
+	"ea_inode csum": {InodeSize: 1024, EAInode: true, MetadataCsum: true},
+	"small groups":  {InodeSize: 512, InodesPerGroup: 64},
 }
 
 const bigDir = 30000 // names: enough for inner nodes
@@ -74,8 +76,9 @@ func sample(t *testing.T, opt Options) string {
 		links++
 	}
 	must(im.PutInode(file, &Inode{Mode: ext4.ModeRegular | 0o644, Links: names, Xattrs: []Xattr{
-		{ext4.XattrIndexTrusted, "lma", make([]byte, 24)}, {ext4.XattrIndexTrusted, "link", bytes.Repeat([]byte("l"), 3000)},
-		{ext4.XattrIndexTrusted, "lov", make([]byte, 56)},
+		{Index: ext4.XattrIndexTrusted, Name: "lma", Value: make([]byte, 24)},
+		{Index: ext4.XattrIndexTrusted, Name: "link", Value: content(longXattr(opt))},
+		{Index: ext4.XattrIndexTrusted, Name: "lov", Value: make([]byte, 56)},
 	}}))
 	for i, n := range []int{1, 4096, 50000, 5 << 20} {
 		ino := alloc(false)
@@ -93,6 +96,14 @@ func sample(t *testing.T, opt Options) string {
 	putDir(&root, links)
 	must(im.Close())
 	return path
+}
+
+// longXattr is the length of an attribute that has to leave the inode.
+func longXattr(opt Options) int {
+	if opt.EAInode {
+		return 10000
+	}
+	return 3000
 }
 
 func content(n int) []byte {
@@ -121,6 +132,9 @@ func TestReader(t *testing.T) {
 			count := map[uint16]int{}
 			names, fids := 0, 0
 			err = fs.SweepInodes(t.Context(), ext4.SweepOptions{Report: report}, func(in *ext4.Inode) error {
+				if in.Flags&ext4.FlagEAInode != 0 {
+					return nil
+				}
 				count[in.Mode&ext4.ModeTypeMask]++
 				if in.IsDir() {
 					return fs.Dir(in, func(d ext4.Dirent) bool {
@@ -142,7 +156,11 @@ func TestReader(t *testing.T) {
 			if want := bigDir + 700 + 90 + 1 + 7*2 + 6 + 5; names != want || fids != 4*(bigDir+700+90)/5+5+5 {
 				t.Errorf("%d names (want %d), %d FIDs", names, want, fids)
 			}
-			if got, err := fs.ReadAll(must(fs.Inode(21)), 6<<20); err != nil || !bytes.Equal(got, content(5<<20)) {
+			got, ok, err := fs.Xattr(must(fs.Inode(12)), ext4.XattrIndexTrusted, "link")
+			if err != nil || !ok || !bytes.Equal(got, content(longXattr(opt))) {
+				t.Errorf("the long attribute: %d bytes, %v, %v", len(got), ok, err)
+			}
+			if got, err := fs.ReadAll(must(fs.Inode(lastFile(opt))), 6<<20); err != nil || !bytes.Equal(got, content(5<<20)) {
 				t.Errorf("the content of the last file: %d bytes, %v", len(got), err)
 			}
 		})
@@ -154,6 +172,14 @@ func must[T any](v T, err error) T {
 		panic(err)
 	}
 	return v
+}
+
+// lastFile is the inode of the longest file.
+func lastFile(opt Options) uint32 {
+	if opt.EAInode {
+		return 22
+	}
+	return 21
 }
 
 // e2fsck finds nothing once the copy is plain ext4.

@@ -12,6 +12,7 @@ type Xattr struct {
 	Index uint8
 	Name  string
 	Value []byte
+	inode uint32 // that holds the value, if it is too long for a block
 }
 
 // Inode is what is written for one inode.
@@ -24,6 +25,7 @@ type Inode struct {
 	Deleted    uint32 // time of deletion
 	Map        Map
 	Xattrs     []Xattr
+	valueHash  uint32 // of an inode that holds a value
 }
 
 // Map says where the content of an inode is. A fast symbolic link or a device has its content in Block and no blocks.
@@ -44,7 +46,11 @@ func FastSymlink(target string) Map {
 // PutInode writes an inode. Attributes that do not fit go to a block of their own, the longest first.
 func (im *Image) PutInode(ino uint32, in *Inode) error {
 	room := im.geo.inodeSize - ext4.InodeGoodOldSize - extraISize - 4 - 4
-	inside, outside := splitXattrs(in.Xattrs, room)
+	xs, err := im.longXattrs(in.Xattrs)
+	if err != nil {
+		return fmt.Errorf("inode %d: %w", ino, err)
+	}
+	inside, outside := splitXattrs(xs, room)
 	var acl uint64
 	if len(outside) > 0 {
 		block, err := im.putXattrBlock(ino, outside)
@@ -121,6 +127,11 @@ func (im *Image) encodeInode(raw []byte, ino uint32, in *Inode, inside []Xattr, 
 	if acl != 0 {
 		used++
 	}
+	for _, x := range inside {
+		if x.inode != 0 { // the inode is charged for values that it has elsewhere
+			used += uint64(len(x.Value)+BlockSize-1) / BlockSize
+		}
+	}
 	le.PutUint32(raw[ext4.InodeBlocksLo:], uint32(used*(BlockSize/512)))
 	le.PutUint16(raw[ext4.InodeBlocksHi:], uint16(used*(BlockSize/512)>>32))
 	le.PutUint32(raw[ext4.InodeFlags:], in.Flags|in.Map.Flags)
@@ -129,7 +140,13 @@ func (im *Image) encodeInode(raw []byte, ino uint32, in *Inode, inside []Xattr, 
 	le.PutUint32(raw[ext4.InodeFileACLLo:], uint32(acl))
 	le.PutUint16(raw[ext4.InodeFileACLHi:], uint16(acl>>32))
 	le.PutUint16(raw[ext4.InodeExtraIsize:], extraISize)
-	putInodeXattrs(raw[ext4.InodeGoodOldSize+extraISize:], inside)
+	if in.Flags&ext4.FlagEAInode != 0 {
+		// Such an inode has the hash of the value for its atime, and the number of its users in version and ctime.
+		le.PutUint32(raw[ext4.InodeAtime:], in.valueHash)
+		le.PutUint32(raw[ext4.InodeCtime:], 0)
+		le.PutUint32(raw[ext4.InodeVersionLo:], 1)
+	}
+	im.putInodeXattrs(raw[ext4.InodeGoodOldSize+extraISize:], inside)
 	if im.opt.MetadataCsum {
 		crc := ext4.CRC32C(im.inodeSeed(ino, in.Generation), raw)
 		le.PutUint16(raw[ext4.InodeChecksumLo:], uint16(crc))
@@ -149,7 +166,38 @@ func pad4(n int) int { return (n + 3) &^ 3 }
 
 // xattrSize is what an attribute takes: entry with name, and value.
 func xattrSize(x Xattr) int {
-	return pad4(ext4.XattrEntrySize+len(x.Name)) + pad4(len(x.Value))
+	n := pad4(ext4.XattrEntrySize + len(x.Name))
+	if x.inode == 0 {
+		n += pad4(len(x.Value))
+	}
+	return n
+}
+
+// longXattrs puts values that do not fit in a block into inodes of their own, if the image has that feature.
+func (im *Image) longXattrs(all []Xattr) ([]Xattr, error) {
+	if !im.opt.EAInode {
+		return all, nil
+	}
+	for i, x := range all {
+		if xattrSize(x) <= BlockSize-ext4.XattrBlockHeader-4 {
+			continue
+		}
+		ino, err := im.AllocInode(false)
+		if err != nil {
+			return nil, err
+		}
+		in := Inode{Mode: ext4.ModeRegular | 0o600, Links: 1, Flags: ext4.FlagEAInode, Generation: im.Generation(ino)}
+		in.valueHash = ext4.CRC32C(im.sum, x.Value)
+		if in.Map, err = im.PutFile(ino, in.Generation, x.Value); err != nil {
+			return nil, err
+		}
+		if err := im.PutInode(ino, &in); err != nil {
+			return nil, err
+		}
+		all = slices.Clone(all)
+		all[i].inode = ino
+	}
+	return all, nil
 }
 
 // splitXattrs says which attributes stay in the inode: all if they fit, else all but the longest ones.
@@ -176,27 +224,34 @@ func splitXattrs(all []Xattr, room int) (inside, outside []Xattr) {
 	return inside, outside
 }
 
-// putInodeXattrs writes magic, entries and values into the space behind the fields of an inode. Hashes stay 0 there.
-func putInodeXattrs(space []byte, xs []Xattr) {
+// putInodeXattrs writes magic, entries and values into the space behind the fields of an inode. Hashes stay 0 there, but for
+// values in inodes of their own.
+func (im *Image) putInodeXattrs(space []byte, xs []Xattr) {
 	if len(xs) == 0 {
 		return
 	}
 	le.PutUint32(space, ext4.XattrMagic)
-	putXattrs(space[4:], 0, len(space)-4, xs, false)
+	im.putXattrs(space[4:], 0, len(space)-4, xs, false)
 }
 
 // putXattrs writes entries from at on and values from end down. Offsets of values count from the begin of b.
-func putXattrs(b []byte, at, end int, xs []Xattr, hashes bool) []uint32 {
+func (im *Image) putXattrs(b []byte, at, end int, xs []Xattr, hashes bool) []uint32 {
 	var out []uint32
 	for _, x := range xs {
-		end -= pad4(len(x.Value))
-		copy(b[end:], x.Value)
 		e := b[at:]
 		e[0], e[1] = byte(len(x.Name)), x.Index
-		le.PutUint16(e[2:], uint16(end))
 		le.PutUint32(e[8:], uint32(len(x.Value)))
-		if hashes {
-			h := ext4.XattrEntryHash([]byte(x.Name), x.Value)
+		hashed := x.Value
+		if x.inode != 0 {
+			le.PutUint32(e[4:], x.inode)
+			hashed = le.AppendUint32(nil, ext4.CRC32C(im.sum, x.Value))
+		} else {
+			end -= pad4(len(x.Value))
+			copy(b[end:], x.Value)
+			le.PutUint16(e[2:], uint16(end))
+		}
+		if hashes || x.inode != 0 {
+			h := ext4.XattrEntryHash([]byte(x.Name), hashed)
 			le.PutUint32(e[12:], h)
 			out = append(out, h)
 		}
@@ -233,7 +288,7 @@ func (im *Image) putXattrBlock(ino uint32, xs []Xattr) (uint64, error) {
 	le.PutUint32(b, ext4.XattrMagic)
 	le.PutUint32(b[ext4.XattrHdrRefcount:], 1)
 	le.PutUint32(b[ext4.XattrHdrBlocks:], 1)
-	hashes := putXattrs(b, ext4.XattrBlockHeader, BlockSize, xs, true)
+	hashes := im.putXattrs(b, ext4.XattrBlockHeader, BlockSize, xs, true)
 	le.PutUint32(b[ext4.XattrHdrHash:], ext4.XattrBlockHash(hashes))
 	if im.opt.MetadataCsum {
 		var num [8]byte
