@@ -16,11 +16,11 @@ import (
 // poolRecipes are about the pool's database and the thin devices.
 func poolRecipes() []recipe {
 	return []recipe{
-		{named(blocksNextID, "leave a record and a device for a snapshot that is still to come"), recordStage, "d09", "", (*patient).blockNext},
+		{named(blocksNextID, "leave a record and a device for a snapshot that is still to come"), recordStage, "d09", byPool, (*patient).blockNext},
 		{named(noSnapshot, "forget a container's snapshot, keep record and device"), recordStage, "d10", byPool, (*patient).forgetSnapshot},
 		{named(leakedDevice, "leave a device with a taken or faulty id and no record"), recordStage, "d05 d07", byPool, (*patient).leakDevice},
-		{named(freeIDInPool, "free the id of a device that is still in the pool"), recordStage, "d02", "", (*patient).freeInPool},
-		{named(unknownInPool, "add a device with an id that was never given out"), recordStage, "d03", "", (*patient).unknownDevice},
+		{named(freeIDInPool, "free the id of a device that is still in the pool"), recordStage, "d02", byPool, (*patient).freeInPool},
+		{named(unknownInPool, "add a device with an id that was never given out"), recordStage, "d03", byPool, (*patient).unknownDevice},
 		{named(notInPool, "delete the thin device of a container"), recordStage, "d01", byLoss, (*patient).loseDevice},
 		{named(noDevice, "remove record and device of a snapshot, as when a commit of metadata.db is lost"), recordStage, "d11", "", (*patient).loseCommit},
 		{named(removedLive, "set the state of a device in use to Removed"), recordStage, "d19", "", (*patient).markRemoved},

@@ -62,6 +62,12 @@ func TestScore(t *testing.T) {
 // checked runs a check and gives the findings that count, and those that are worth knowing.
 func checked(t *testing.T, kit *lab.Kit, dir string) (counts, info []lab.Expect) {
 	t.Helper()
+	_, counts, info = checkedRun(t, kit, dir)
+	return counts, info
+}
+
+func checkedRun(t *testing.T, kit *lab.Kit, dir string) (run *runs.Run, counts, info []lab.Expect) {
+	t.Helper()
 	ctx := context.Background()
 	st, err := kit.System.Open(ctx, store.Location{System: kit.System.Name(), Paths: []string{dir}, Text: dir}, store.Options{})
 	if err != nil {
@@ -72,7 +78,7 @@ func checked(t *testing.T, kit *lab.Kit, dir string) (counts, info []lab.Expect)
 	if err != nil {
 		t.Fatal(err)
 	}
-	run, err := state.New(runs.Spec{Store: dir, System: kit.System.Name(), Paths: []string{dir}})
+	run, err = state.New(runs.Spec{Store: dir, System: kit.System.Name(), Paths: []string{dir}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +92,7 @@ func checked(t *testing.T, kit *lab.Kit, dir string) (counts, info []lab.Expect)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return counts, info
+	return run, counts, info
 }
 
 // TestClasses holds the names in the recipes against the table of classes.
