@@ -43,6 +43,9 @@ type Case struct {
 	// Policy is in the form of finding.ParsePolicy. Allow names irreversible actions; with any, undo is not tried.
 	Policy []string
 	Allow  []string
+	// Renames says that raw records of this case are whole files that Write puts in place by rename: durable at once, and never
+	// half there. Then only the crashes that can happen to such writes are tried.
+	Renames bool
 	// Leaves is what a check gives after the repair. NoRepair leaves repair out.
 	Leaves   map[string]int
 	NoRepair bool

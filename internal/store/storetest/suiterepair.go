@@ -206,6 +206,9 @@ func (p *place) outages(n int) []outage {
 		{"power lost, unsynced writes lost", Kill, func() Fate { return Lost }},
 		{"power lost, some unsynced writes lost", Kill, func() Fate { return Fate(rnd.IntN(2)) }},
 	}
+	if p.c.Renames {
+		return all[:1]
+	}
 	if p.suite.Tears {
 		all = append(all, outage{"killed within a write", Tear, nil},
 			outage{"power lost, unsynced writes lost or torn", Tear, func() Fate { return Fate(rnd.IntN(3)) }})

@@ -15,6 +15,7 @@ type config struct {
 	root     string // of containerd
 	rootPath string // of the snapshotter, "" for the default
 	poolName string
+	fsType   string
 }
 
 // readConfig reads containerd's configuration: the named file, or the usual one if there is one. Without a file the defaults hold.
@@ -49,11 +50,12 @@ func readConfig(path, root string) (config, error) {
 		var plugin struct {
 			RootPath string `toml:"root_path"`
 			PoolName string `toml:"pool_name"`
+			FSType   string `toml:"fs_type"`
 		}
 		if err := md.PrimitiveDecode(p, &plugin); err != nil {
 			return c, &fault.Error{Op: "read containerd's configuration", Where: path + " plugins." + name, Err: err}
 		}
-		c.rootPath, c.poolName = strings.TrimSpace(plugin.RootPath), strings.TrimSpace(plugin.PoolName)
+		c.rootPath, c.poolName, c.fsType = strings.TrimSpace(plugin.RootPath), strings.TrimSpace(plugin.PoolName), strings.TrimSpace(plugin.FSType)
 	}
 	return c, nil
 }

@@ -25,6 +25,7 @@ type layout struct {
 	thin     string // thin metadata, raw or XML
 	thinXML  bool
 	poolName string   // as configured, else as the file is called
+	fsType   string   // of new file systems, as configured
 	extra    []string // other pool databases, by path
 	live     bool     // the thin metadata is that of a pool that is active on this machine
 }
@@ -92,7 +93,7 @@ func fromRoot(root string, o options) (layout, error) {
 	if root == "" {
 		root = c.root
 	}
-	l := layout{dir: root, meta: ifThere(filepath.Join(root, metaInRoot)), poolName: c.poolName}
+	l := layout{dir: root, meta: ifThere(filepath.Join(root, metaInRoot)), poolName: c.poolName, fsType: c.fsType}
 	for _, dir := range []string{c.rootPath, filepath.Join(root, pluginDir), filepath.Join(root, "devmapper")} {
 		if dir == "" || !isFile(filepath.Join(dir, storeName)) {
 			continue

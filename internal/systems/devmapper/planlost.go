@@ -201,16 +201,28 @@ func (p *planner) kindFor(i int, pr proof) snapshotdb.Kind {
 	return snapshotdb.KindActive
 }
 
-// fsTypeOf is the file system of a lost snapshot, which it has from its parent.
+// fsTypeOf is the file system of a lost snapshot: what its entry or its parent says, else what other snapshots have, else what is
+// configured, else containerd's default. Without the label containerd does not mount the snapshot.
 func (p *planner) fsTypeOf(e *snapshotdb.Entry, parentKey string) string {
 	if v := e.Labels[snapshotdb.LabelFSType]; v != "" {
 		return v
 	}
-	if s := p.snapshotNamed(parentKey); s != nil {
+	if s := p.snapshotNamed(parentKey); s != nil && s.FSType != "" {
 		return s.FSType
 	}
-	return ""
+	for i := range p.store.Snapshots {
+		if v := p.store.Snapshots[i].FSType; v != "" {
+			return v
+		}
+	}
+	if p.u.fsType != "" {
+		return p.u.fsType
+	}
+	return defaultFSType
 }
+
+// defaultFSType is containerd's default of fs_type.
+const defaultFSType = "ext4"
 
 func (p *planner) usedBytes(dev uint32) int64 {
 	if t := p.device(dev); t != nil {

@@ -3,7 +3,9 @@ package devmapper
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"strconv"
+	"strings"
 
 	"go.etcd.io/bbolt"
 
@@ -76,10 +78,14 @@ func (s *salvager) copyBucket(ctx context.Context, to *bbolt.Bucket, from *boltf
 			return ctx.Err()
 		}
 		if sub == nil {
+			if name := fieldName(from, key); name != "" {
+				s.r.salvaged = append(s.r.salvaged, fmt.Sprintf("field %s of %s, whose name was damaged", name, pathText(from)))
+				key = []byte(name)
+			}
 			if to.Bucket(key) != nil {
 				return nil
 			}
-			return to.Put(key, value)
+			return to.Put(key, bytes.Clone(value)) // bbolt keeps the slice until the commit
 		}
 		b, err := to.CreateBucketIfNotExists(key)
 		if err != nil {
@@ -91,6 +97,50 @@ func (s *salvager) copyBucket(ctx context.Context, to *bbolt.Bucket, from *boltf
 		return nil
 	}
 	return err
+}
+
+// fields are the names of keys in the records of containerd's databases (core/metadata/buckets.go, core/snapshots/storage/bolt.go).
+var fields = []string{"id", "kind", "parent", "createdat", "updatedat", "inodes", "size", "name", "image", "snapshotKey", "snapshotter", "spec",
+	"sandboxid", "digest", "mediatype", "expireat", "options", "version"}
+
+// fieldName is the field that a key with unprintable bytes must have been: the only one that differs from it in one or two bytes and is missing
+// from the bucket. "" if the key is no such key.
+func fieldName(b *boltfile.Bucket, key []byte) string {
+	if len(key) < 4 || bytes.IndexFunc(key, func(r rune) bool { return r < ' ' || r > '~' }) < 0 {
+		return ""
+	}
+	fit := ""
+	for _, f := range fields {
+		if len(f) != len(key) {
+			continue
+		}
+		diff := 0
+		for i := range key {
+			if key[i] != f[i] {
+				diff++
+			}
+		}
+		if diff > 2 {
+			continue
+		}
+		// The key is out of order, so a look-up may fail: the bucket is walked.
+		there := false
+		_ = b.Each(func(k, _ []byte, _ *boltfile.Bucket) error { there = there || string(k) == f; return nil })
+		if there || fit != "" {
+			return ""
+		}
+		fit = f
+	}
+	return fit
+}
+
+// pathText is the path of a bucket for people.
+func pathText(b *boltfile.Bucket) string {
+	var parts []string
+	for _, p := range b.Path() {
+		parts = append(parts, string(p))
+	}
+	return strings.Join(parts, "/")
 }
 
 // root is the current root bucket, or the best one that can be found when both meta pages are gone; nil if there is none.
