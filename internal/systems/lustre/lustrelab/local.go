@@ -154,9 +154,8 @@ func (t *target) objectDir(o *localDir, seq uint64, lma lustre.LMA) error {
 	})
 }
 
-// putServices writes the files of the services: FLD, sequences, recovery, logs, LFSCK. seq is the first that was not given.
-func (t *target) putServices(p *plan, seq sequence) error {
-	mdts := p.opt.MDTs
+// ranges are the sequences that the FLD of the MDT knows: MDT0 has all of them, others their own.
+func (t *target) ranges(mdts int) []lustre.Range {
 	var ranges []lustre.Range
 	for m := range mdts {
 		if t.index == 0 || m == t.index {
@@ -168,7 +167,12 @@ func (t *target) putServices(p *plan, seq sequence) error {
 			lustre.Range{Start: lustre.SeqDotLustre, End: lustre.SeqDotLustre + 1}, lustre.Range{Start: lustre.SeqRoot, End: lustre.SeqRoot + 1},
 			lustre.Range{Start: seqBase(mdts), End: seqBase(mdts + 1), Flags: lustre.RangeOST})
 	}
-	fld, err := lustre.BuildFLD(mkldiskfs.BlockSize, ranges)
+	return ranges
+}
+
+// putServices writes the files of the services: FLD, sequences, recovery, logs, LFSCK. seq is the first that was not given.
+func (t *target) putServices(p *plan, seq sequence) error {
+	fld, err := lustre.BuildFLD(mkldiskfs.BlockSize, t.ranges(p.opt.MDTs))
 	if err != nil {
 		return err
 	}
@@ -194,7 +198,7 @@ func (t *target) putServices(p *plan, seq sequence) error {
 		{"hsm_actions", lustre.LMA{FID: lustre.FID{Seq: lustre.SeqLLOGName, OID: 7}}, nil},
 	}
 	if t.index == 0 {
-		all := lustre.Range{Start: seqBase(mdts + 1), End: 0xffffffffffffffff}
+		all := lustre.Range{Start: seqBase(p.opt.MDTs + 1), End: 0xffffffffffffffff}
 		files = append(files, file{"seq_ctl", local(lustre.OIDSeqCtl), all.AppendLittle(nil)})
 	}
 	for _, f := range files {

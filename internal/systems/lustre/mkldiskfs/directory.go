@@ -144,10 +144,6 @@ type dxEntry struct {
 // tree makes a hash tree of one or two levels. Leaves are filled to three quarters.
 func (w *dirWriter) tree(need int) error {
 	w.flags |= ext4.FlagIndex
-	type hashed struct {
-		hash uint32
-		e    *Entry
-	}
 	all := make([]hashed, len(w.d.Entries))
 	for i := range all {
 		e := &w.d.Entries[i]
@@ -155,7 +151,17 @@ func (w *dirWriter) tree(need int) error {
 	}
 	slices.SortFunc(all, func(a, b hashed) int { return cmp.Compare(a.hash, b.hash) })
 	w.data = make([]byte, BlockSize, (need/(w.room*3/4)+4)*BlockSize)
-	var index []dxEntry
+	return w.index(w.leaves(all))
+}
+
+// hashed is an entry with the hash of its name.
+type hashed struct {
+	hash uint32
+	e    *Entry
+}
+
+// leaves writes entries, which are in the order of their hashes, into leaves.
+func (w *dirWriter) leaves(all []hashed) (index []dxEntry) {
 	for at := 0; at < len(all); {
 		first, hash, used := at, all[at].hash, 0
 		var now []*Entry
@@ -173,6 +179,11 @@ func (w *dirWriter) tree(need int) error {
 		w.leaf(now)
 	}
 	index[0].hash = 0
+	return index
+}
+
+// index writes the root, block 0, and inner nodes if it needs them.
+func (w *dirWriter) index(index []dxEntry) error {
 	rootAt := 12 + w.dotdot().size() + ext4.DxInfoSize
 	limit := (BlockSize - rootAt) / ext4.DxEntrySize
 	inner := (BlockSize - 8) / ext4.DxEntrySize
@@ -195,7 +206,7 @@ func (w *dirWriter) tree(need int) error {
 		index = above
 	}
 	if len(index) > limit {
-		return fmt.Errorf("%d names are too many", len(all))
+		return fmt.Errorf("%d blocks are too many for a hash tree", len(w.data)/BlockSize)
 	}
 	root := w.data[:BlockSize]
 	w.dot().put(root, 12)
