@@ -9,6 +9,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -26,7 +27,10 @@ type haul struct {
 func readEverything(t testing.TB, fs *FS, o SweepOptions) haul {
 	t.Helper()
 	h := haul{problems: map[Kind]int{}}
+	var counting, reading sync.Mutex // several workers count into the same haul
 	report := func(p Problem) {
+		counting.Lock()
+		defer counting.Unlock()
 		h.problems[p.Kind]++
 		if p.Text == "" || p.Offset < -1 {
 			t.Errorf("bad problem %+v", p)
@@ -46,6 +50,8 @@ func readEverything(t testing.TB, fs *FS, o SweepOptions) haul {
 	o.Report = report
 	buf := make([]byte, fs.sb.BlockSize)
 	err := fs.SweepInodes(context.Background(), o, func(in *Inode) error {
+		reading.Lock()
+		defer reading.Unlock()
 		h.inodes++
 		return readInode(t, fs, in, &h, buf, report)
 	})
@@ -115,6 +121,17 @@ func readInode(t testing.TB, fs *FS, in *Inode, h *haul, buf []byte, report Repo
 		}
 		return true
 	}, report)
+}
+
+// Several workers read what one reads, group by group.
+func TestManyGroups(t *testing.T) {
+	img := tinyImage()
+	le.PutUint32(img[SuperOffset+SBBlocksCountLo:], 4*8192) // three more groups, whose descriptors are zero
+	fs := openTiny(t, img)
+	one, four := readEverything(t, fs, SweepOptions{}), readEverything(t, fs, SweepOptions{Workers: 4})
+	if one.names != 17 || four.names != one.names || fs.Groups() != 4 || four.problems[KindGroupDesc] != one.problems[KindGroupDesc] || one.problems[KindGroupDesc] == 0 {
+		t.Errorf("%d groups, %+v, %+v", fs.Groups(), one, four)
+	}
 }
 
 // Nothing is missing from the hand-made image, and nothing is wrong with it.
