@@ -1,5 +1,6 @@
 // Command fettle checks and repairs the metadata of storage systems. It only wires the rooms together: the systems to the
-// command line, the streams of the process to both, and the result to the exit code.
+// command line, the streams of the process to both, and the result to the exit code. Started as the watchdog of a live thin pool, it is
+// that and nothing else.
 package main
 
 import (
@@ -8,12 +9,16 @@ import (
 
 	"fettle/internal/cli"
 	"fettle/internal/systems"
+	"fettle/internal/systems/devmapper/livepool"
 )
 
 // version is set by the linker: -ldflags "-X main.version=v1.2.3".
 var version string
 
 func main() {
+	if livepool.Watching(os.Args) {
+		os.Exit(livepool.Watch(os.Args))
+	}
 	os.Exit(cli.Main(cli.Env{Systems: systems.All(), Version: buildVersion(), In: os.Stdin, Out: os.Stdout, Err: os.Stderr}, os.Args[1:]))
 }
 

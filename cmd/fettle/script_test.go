@@ -14,10 +14,12 @@ import (
 	"github.com/ncruces/go-sqlite3"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"fettle/internal/systems/devmapper/realctr"
 	"fettle/internal/systems/flux/fluxlab"
 )
 
 func TestMain(m *testing.M) {
+	realctr.Main()
 	testscript.Main(m, map[string]func(){"fettle": main})
 }
 
@@ -30,7 +32,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"code": code, "digest": digest, "fluxstore": fluxstore, "sql": sql,
+			"code": code, "digest": digest, "fluxstore": fluxstore, "sql": sql, "livepool": scriptLivePool, "dm": scriptDM,
 		},
 	})
 }

@@ -142,6 +142,8 @@ func (g *judge) adviseOrphan(f *judged) {
 		f.offer("there is no thin device to lose", finding.Discard, MarkFaulty)
 	case !g.fresh(f.thin, f.rec.Size):
 		f.offer("the device holds more than a new file system: it is kept", append(keep, finding.Discard)...)
+	case g.open[f.rec.ID] > 0:
+		f.offer("somebody has the thin device open: it is not deleted", keep...)
 	case g.live:
 		f.offer("on a live pool a device is deleted only when asked for: --policy "+f.Class+"=discard --allow discard", append(keep, finding.Discard)...)
 	default:
@@ -162,6 +164,8 @@ func (g *judge) adviseLeak(f *judged) {
 		f.offer("the pool has devices that are not containerd's: it is shared with somebody", first, finding.Discard)
 	case !g.fresh(f.thin, 0) && !g.kin(f.thin):
 		f.offer("it holds data and shares no block with any device of containerd", first, finding.Discard)
+	case g.open[f.dev] > 0:
+		f.offer("somebody has the thin device open: it is not deleted", first)
 	case g.live:
 		f.offer("on a live pool a device is deleted only when asked for: --policy "+f.Class+"=discard --allow discard", first, finding.Discard)
 	case f.Class == FreeIDInPool:

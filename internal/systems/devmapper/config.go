@@ -3,6 +3,8 @@ package devmapper
 import (
 	"errors"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/BurntSushi/toml"
@@ -16,11 +18,12 @@ type config struct {
 	rootPath string // of the snapshotter, "" for the default
 	poolName string
 	fsType   string
+	here     bool // it is about the place that was asked for
 }
 
 // readConfig reads containerd's configuration: the named file, or the usual one if there is one. Without a file the defaults hold.
 func readConfig(path, root string) (config, error) {
-	c := config{root: defaultRoot}
+	c := config{root: defaultRoot, here: root == "" || sameDir(root, defaultRoot)}
 	named := path != ""
 	if !named {
 		path = defaultConfig
@@ -39,7 +42,8 @@ func readConfig(path, root string) (config, error) {
 	if raw.Root != "" {
 		c.root = raw.Root
 	}
-	if root != "" && root != c.root && !named {
+	c.here = root == "" || named || sameDir(root, c.root)
+	if !c.here {
 		return config{root: root}, nil // the configuration of this machine is not that of a copy
 	}
 	for name, p := range raw.Plugins {
@@ -58,4 +62,14 @@ func readConfig(path, root string) (config, error) {
 		c.rootPath, c.poolName, c.fsType = strings.TrimSpace(plugin.RootPath), strings.TrimSpace(plugin.PoolName), strings.TrimSpace(plugin.FSType)
 	}
 	return c, nil
+}
+
+// sameDir tells whether two paths lead to the same directory.
+func sameDir(a, b string) bool {
+	if filepath.Clean(a) == filepath.Clean(b) {
+		return true
+	}
+	fa, err1 := os.Stat(a)
+	fb, err2 := os.Stat(b)
+	return err1 == nil && err2 == nil && os.SameFile(fa, fb)
 }

@@ -22,10 +22,13 @@ func (u *unit) judgeAll(ctx context.Context, env store.Env) error {
 			return err
 		}
 	}
-	for _, l := range []struct{ path, what string }{{u.meta, "meta.db"}, {u.store, "metadata.db"}, {u.pool, "the pool database"}, {u.thinPath(), "the thin metadata"}} {
+	for _, l := range []struct{ path, what string }{{u.meta, "meta.db"}, {u.store, "metadata.db"}, {u.pool, "the pool database"}} {
 		if l.path == "" {
 			env.Unseen(l.what + " is not there: what it has to say about the other layers was not judged")
 		}
+	}
+	if why := u.thinUnseen(); why != "" {
+		env.Unseen("the thin metadata is not there: what it has to say about the other layers was not judged; " + why)
 	}
 	env.Total(int64(len(u.found)), 0)
 	numbers := map[string]int{}
@@ -81,6 +84,7 @@ func (u *unit) judge(ctx context.Context) error {
 	}
 	all = append(all, u.judgeMissing()...)
 	all = append(all, judgeThin(u.thin)...)
+	all = append(all, u.judgeStatus(all)...)
 	all = append(all, judgeLayers(ctx, join(u.ev))...)
 	u.found = inOrder(all)
 	return ctx.Err()
@@ -89,13 +93,28 @@ func (u *unit) judge(ctx context.Context) error {
 // judgeMissing reports the layers that are not there.
 func (u *unit) judgeMissing() []judged {
 	var out []judged
-	for _, l := range []struct{ path, what string }{{u.meta, metaName}, {u.store, storeName}, {u.pool, "pool database"}, {u.thinPath(), "thin metadata"}} {
+	for _, l := range []struct{ path, what string }{{u.meta, metaName}, {u.store, storeName}, {u.pool, "pool database"}} {
 		if l.path == "" {
 			out = append(out, judged{Finding: finding.Finding{Class: LayerMissing, Subject: l.what,
 				Evidence: []finding.Evidence{says(u.dir, "has no such file")}}, ent: -1})
 		}
 	}
+	if why := u.thinUnseen(); why != "" {
+		out = append(out, judged{Finding: finding.Finding{Class: LayerMissing, Subject: "thin metadata",
+			Evidence: []finding.Evidence{says(u.dir, "%s", why)}}, ent: -1})
+	}
 	return out
+}
+
+// thinUnseen says why the thin metadata was not read, "" if it was.
+func (u *unit) thinUnseen() string {
+	switch {
+	case u.active.why != "":
+		return u.active.why
+	case u.active.pool == nil && u.thinPath() == "":
+		return "no such file was found or named"
+	}
+	return ""
 }
 
 // classOfBolt is the class of a bolt file's problem.

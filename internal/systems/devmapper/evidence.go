@@ -20,9 +20,10 @@ type evidence struct {
 	extraPools []string
 	// foreign is what device names begin with when that is not the pool's name, "" if all is well.
 	foreign string
-	// open says how often devices of a live pool are open, by device id.
-	open map[uint32]int
-	live bool // the pool is active on this machine
+	// open says how often devices of a live pool are open, and names under which name, by device id; inactive ones are not in them.
+	open  map[uint32]int
+	names map[uint32]string
+	live  bool // the pool is active on this machine
 	// whole tells of which bolt layers every record could be read. What a damaged layer lacks proves nothing.
 	wholePool, wholeStore, wholeMeta bool
 }

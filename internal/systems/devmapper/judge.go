@@ -82,6 +82,7 @@ func (g *judge) all() {
 	g.linkProofs()
 	for i := range g.found {
 		g.advise(&g.found[i])
+		g.guardOpen(&g.found[i])
 	}
 }
 

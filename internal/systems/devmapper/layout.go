@@ -27,6 +27,7 @@ type layout struct {
 	poolName string   // as configured, else as the file is called
 	fsType   string   // of new file systems, as configured
 	extra    []string // other pool databases, by path
+	here     bool     // the place is that of this machine's own containerd, or was named together with its configuration
 	live     bool     // the thin metadata is that of a pool that is active on this machine
 }
 
@@ -93,13 +94,25 @@ func fromRoot(root string, o options) (layout, error) {
 	if root == "" {
 		root = c.root
 	}
-	l := layout{dir: root, meta: ifThere(filepath.Join(root, metaInRoot)), poolName: c.poolName, fsType: c.fsType}
-	for _, dir := range []string{c.rootPath, filepath.Join(root, pluginDir), filepath.Join(root, "devmapper")} {
+	l := layout{dir: root, meta: ifThere(filepath.Join(root, metaInRoot)), poolName: c.poolName, fsType: c.fsType, here: c.here || o.pool != ""}
+	if o.pool != "" {
+		l.poolName = o.pool
+	}
+	dirs := []string{c.rootPath, filepath.Join(root, pluginDir), filepath.Join(root, "devmapper")}
+	for _, dir := range dirs {
 		if dir == "" || !isFile(filepath.Join(dir, storeName)) {
 			continue
 		}
 		l.store = filepath.Join(dir, storeName)
 		return l, l.findPool(dir)
+	}
+	for _, dir := range dirs { // metadata.db is gone; the pool's database may still be there
+		if dir == "" {
+			continue
+		}
+		if err := l.findPool(dir); err != nil || l.pool != "" {
+			return l, err
+		}
 	}
 	return l, nil
 }

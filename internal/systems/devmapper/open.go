@@ -114,7 +114,7 @@ func (o *options) override(l *layout) {
 
 // Open implements store.System.
 func (System) Open(ctx context.Context, loc store.Location, opts store.Options) (store.Store, error) {
-	o := options{live: "auto", snapshotter: snapshotdb.Snapshotter}
+	o := options{live: liveAuto, snapshotter: snapshotdb.Snapshotter}
 	known := map[string]*string{SetPool: &o.pool, SetConfig: &o.config, SetMeta: &o.meta, SetStore: &o.store, SetPoolDB: &o.poolDB,
 		SetThin: &o.thin, SetLive: &o.live, SetSnapshotter: &o.snapshotter, SetBlockSize: &o.blockSize, SetBlocks: &o.blocks}
 	for k, v := range opts.Settings {
@@ -124,7 +124,7 @@ func (System) Open(ctx context.Context, loc store.Location, opts store.Options) 
 		}
 		*at = v
 	}
-	if o.live != "auto" && o.live != "yes" && o.live != "no" {
+	if o.live != liveAuto && o.live != liveYes && o.live != liveNo {
 		return nil, fault.NewUsage(fmt.Errorf("devmapper: live=%s", o.live), "one of auto, yes, no")
 	}
 	if _, _, err := o.geometry(); err != nil {
@@ -139,7 +139,11 @@ func (System) Open(ctx context.Context, loc store.Location, opts store.Options) 
 			return nil, &fault.Error{Op: "open", Where: p, Err: errors.Unwrap(err)}
 		}
 	}
-	return &opened{&unit{layout: l, opts: o}}, nil
+	u := &unit{layout: l, opts: o}
+	if err := u.attach(ctx); err != nil {
+		return nil, err
+	}
+	return &opened{u}, nil
 }
 
 // opened is an opened set of layers: one unit.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"time"
 
 	"fettle/internal/fault"
 	"fettle/internal/format/boltedit"
@@ -42,7 +43,7 @@ func (u *unit) readDatabases(ctx context.Context, scratch string, progress func(
 	if err != nil {
 		return err
 	}
-	u.print = fp
+	u.print, u.read, u.scratch = fp, time.Now(), scratch
 	for _, p := range []string{u.meta, u.store, u.pool} {
 		if p == "" {
 			continue
@@ -109,6 +110,8 @@ func (u *unit) readThin(ctx context.Context, note func(string), o thinmeta.Check
 	u.tried = true
 	path := u.thinPath()
 	switch {
+	case u.active.pool != nil:
+		return u.readLive(ctx, o)
 	case path == "":
 		return nil
 	case u.thinXML:
@@ -158,6 +161,7 @@ func (u *unit) readXML(path string) error {
 // gather reads the records out of the checked files.
 func (u *unit) gather() *evidence {
 	e := &evidence{poolName: u.poolName, thin: u.thin, live: u.live}
+	e.open, e.names = u.active.openDevices()
 	for _, p := range u.extra {
 		e.extraPools = append(e.extraPools, filepath.Base(p))
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"fettle/internal/fault"
 	"fettle/internal/finding"
@@ -24,6 +25,10 @@ type unit struct {
 	bolts []*boltLayer // in the order meta.db, metadata.db, pool database; those that are there
 	thin  *thinView
 	tried bool // the thin metadata was looked at
+
+	active  active    // the pool, when it is active on this machine
+	scratch string    // where copies go
+	read    time.Time // when the analysis began
 
 	locked bool // by this process's own writer: nobody else changes the files
 
@@ -94,6 +99,13 @@ func (u *unit) Fingerprint(ctx context.Context) (string, error) {
 		}
 		parts = append(parts, fmt.Sprintf("%d@%d", fi.Size(), fi.ModTime().UnixNano()))
 	}
+	if u.active.pool != nil { // the last, see sameRecords
+		fp, err := u.livePrint(ctx)
+		if err != nil {
+			return "", err
+		}
+		parts = append(parts, fp)
+	}
 	return strings.Join(parts, " "), nil
 }
 
@@ -130,7 +142,7 @@ func (u *unit) Confirm(ctx context.Context, f *finding.Finding) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if u.ev == nil || u.print != now {
+	if u.ev == nil || !sameRecords(u.print, now) || u.print != now && time.Since(u.read) > liveAge {
 		if err := u.analyse(ctx); err != nil {
 			return false, err
 		}
@@ -142,6 +154,9 @@ func (u *unit) Confirm(ctx context.Context, f *finding.Finding) (bool, error) {
 	}
 	return false, nil
 }
+
+// liveAge is how old an analysis of a live pool may be, to whose devices containers write all the time, when nothing else has changed.
+const liveAge = time.Minute
 
 // analyse does what the passes do, without an engine.
 func (u *unit) analyse(ctx context.Context) error {
