@@ -327,13 +327,37 @@ func (r recordRow) matches(row []any) bool {
 	}
 	switch o := row[2].(type) {
 	case nil:
-		return r.Object == nil
+		return r.Object == nil && r.Digest == ""
 	case []byte:
-		return bytes.Equal(o, r.Object)
+		return r.has(o)
 	case string:
-		return o == string(r.Object)
+		return r.has([]byte(o))
 	}
-	return r.Object == nil
+	return r.Object == nil && r.Digest == ""
+}
+
+// objectOf reads the object of the row that a new row takes it from.
+func (e *editor) objectOf(addr string, r recordRow) (store.Bytes, error) {
+	if r.ObjectOf == 0 || e.trust { // in a new database the rows have other ids
+		return nil, fmt.Errorf("row in plan: %s is to be written, but the plan has only a digest of its content", addr)
+	}
+	row, err := e.one("SELECT object FROM objects WHERE rowid = ?", r.ObjectOf)
+	if err != nil {
+		return nil, err
+	}
+	var object []byte
+	if row != nil {
+		switch o := row[0].(type) {
+		case []byte:
+			object = o
+		case string:
+			object = []byte(o)
+		}
+	}
+	if !r.has(object) {
+		return nil, changed(rowAddr(r.ObjectOf))
+	}
+	return object, nil
 }
 
 // insert adds the row as the plan wants it. A row that already has the key with the right storage class wins over one
@@ -342,6 +366,11 @@ func (e *editor) insert(c store.Change, hash string) error {
 	r, err := parseRecordRow(c.After)
 	if err != nil {
 		return err
+	}
+	if r.Digest != "" {
+		if r.Object, err = e.objectOf(c.Addr, r); err != nil {
+			return err
+		}
 	}
 	if hash == "" {
 		ref, err := treeobj.ParseRef(r.Hash)

@@ -229,7 +229,7 @@ func (p *planner) removeBadRow(ref treeobj.Ref) {
 		return
 	}
 	p.rebuild = p.rebuild || row.Why == shortRow // SQLite itself can neither read nor delete such a row
-	p.change(store.Change{Target: targetDB, Addr: rowAddr(rowID), Before: rowOf(row, rowID).bytes(), Note: ref.String() + ", content is wrong"})
+	p.change(store.Change{Target: targetDB, Addr: rowAddr(rowID), Before: rowOf(row, rowID).before(), Note: ref.String() + ", content is wrong"})
 }
 
 // chooseRollback finds the tree that a rollback of the whole store goes to.

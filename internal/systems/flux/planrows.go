@@ -109,7 +109,7 @@ func (p *planner) orphanRow(d *store.Decision) error {
 			return nil
 		}
 	}
-	p.change(store.Change{Target: targetDB, Addr: rowAddr(rowID), Before: before.bytes(), Note: ref.String()})
+	p.change(store.Change{Target: targetDB, Addr: rowAddr(rowID), Before: before.before(), Note: ref.String()})
 	p.done(&d.Finding, d.Action, "the row is removed", "")
 	return nil
 }
@@ -137,7 +137,7 @@ func (p *planner) rowByID(ref treeobj.Ref, rowID int64) (*blobRow, int64, bool) 
 func (p *planner) mendRow(ref treeobj.Ref, before recordRow, content []byte) {
 	after := newRow(content, 0, false)
 	after.Epoch, after.RowID = before.Epoch, before.RowID
-	p.change(store.Change{Target: targetDB, Addr: objectAddr(ref), Before: before.bytes(), After: after.bytes(), Note: "the hash proves the content"})
+	p.change(store.Change{Target: targetDB, Addr: objectAddr(ref), Before: before.before(), After: after.bytes(), Note: "the hash proves the content"})
 }
 
 // storageClass gives keys the class that Flux looks for.
@@ -181,5 +181,5 @@ func (p *planner) textKey(ref treeobj.Ref) {
 	before := rowOf(row, rowID)
 	after := before
 	after.Key = "text"
-	p.change(store.Change{Target: targetDB, Addr: rowAddr(rowID), Before: before.bytes(), After: after.bytes(), Note: ref.String()})
+	p.change(store.Change{Target: targetDB, Addr: rowAddr(rowID), Before: before.before(), After: after.bytes(), Note: ref.String()})
 }

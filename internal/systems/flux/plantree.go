@@ -123,7 +123,7 @@ func (p *planner) mendKey(d *store.Decision, detail *keyDetail) bool {
 			return false
 		}
 		before := rowOf(row, rowID)
-		before.Object = slices.Clone(before.Object)
+		before.Object = slices.Clone(before.Object) // the buffers are those of the next row soon
 		budget := int64(mendRow)
 		content, how, ok := mend(row, &budget)
 		if !ok {
@@ -324,17 +324,43 @@ func (p *planner) newBlobs() error {
 	epoch := p.nextID()
 	hasEpoch := p.u.hasEpoch || p.rebuild
 	for _, ref := range p.w.order {
-		row := newRow(p.w.blobs[ref], epoch, hasEpoch)
 		addr := objectAddr(ref)
 		var before store.Bytes
+		var oldID int64
 		if old, rowID, ok := p.rowByID(ref, 0); ok {
-			before = rowOf(old, rowID).bytes() // a row with wrong content or the wrong class has the key
-			row.RowID = rowID
+			before, oldID = rowOf(old, rowID).before(), rowID // a row with wrong content or the wrong class has the key
 			delete(p.rows, rowAddr(rowID))
 		}
+		row, err := p.newBlob(ref, epoch, hasEpoch, before == nil)
+		if err != nil {
+			return err
+		}
+		row.RowID = oldID
 		p.change(store.Change{Target: targetDB, Addr: addr, Before: before, After: row.bytes(), Note: "new"})
 	}
 	return nil
+}
+
+// newBlob is the row of a blob that the rewriter wants. The content of a row under a wrong name is named by that row if it
+// is long, which is still there when rows with new names are inserted.
+func (p *planner) newBlob(ref treeobj.Ref, epoch int64, hasEpoch, newName bool) (recordRow, error) {
+	source, copied := p.w.from[ref]
+	if !copied {
+		return newRow(p.w.blobs[ref], epoch, hasEpoch), nil
+	}
+	old, rowID, ok := p.rowByID(source, 0)
+	if !ok {
+		return recordRow{}, fmt.Errorf("row of %s is gone", source)
+	}
+	if p.rebuild || !newName || len(old.Stored) < longObject {
+		return newRow(old.Content, epoch, hasEpoch), nil
+	}
+	row := rowOf(old, rowID).digested()
+	row.RowID, row.Hash, row.Key, row.Epoch, row.ObjectOf = 0, "", "text", nil, rowID
+	if hasEpoch {
+		row.Epoch = &epoch
+	}
+	return row, nil
 }
 
 // nextID is the id of the new checkpoint row.

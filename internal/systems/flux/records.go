@@ -1,6 +1,9 @@
 package flux
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -49,7 +52,40 @@ type recordRow struct {
 	Key    string      `json:"key"`             // storage class of the key: "text" or "blob"
 	Size   *int64      `json:"size"`            // the column; null when it is no number
 	Epoch  *int64      `json:"epoch,omitempty"`
-	Object store.Bytes `json:"object"` // the column; null when it is NULL
+	Object store.Bytes `json:"object"` // the column; null when it is NULL, or when the next two stand for it
+	// Digest and Length stand for a long object that the store has before the change: it is not put back from the plan, which
+	// would have to hold all of it, but from the journal, which has the pages.
+	Digest string `json:"object_sha256,omitempty"`
+	Length int64  `json:"object_bytes,omitempty"`
+	// ObjectOf is the rowid of the row whose object a row that is to be inserted gets; Digest and Length say what it must be.
+	ObjectOf int64 `json:"object_of_rowid,omitempty"`
+}
+
+// longObject is from how many bytes on an object stands in a plan by its digest.
+const longObject = 64 << 10
+
+// before is the record of a row as it must be before a change.
+func (r recordRow) before() store.Bytes {
+	if len(r.Object) >= longObject {
+		r = r.digested()
+	}
+	return r.bytes()
+}
+
+// digested is the record with its object's digest in its place.
+func (r recordRow) digested() recordRow {
+	sum := sha256.Sum256(r.Object)
+	r.Digest, r.Length, r.Object = hex.EncodeToString(sum[:]), int64(len(r.Object)), nil
+	return r
+}
+
+// has tells whether the record's object is that of the column.
+func (r recordRow) has(object []byte) bool {
+	if r.Digest == "" {
+		return bytes.Equal(object, r.Object)
+	}
+	sum := sha256.Sum256(object)
+	return int64(len(object)) == r.Length && hex.EncodeToString(sum[:]) == r.Digest
 }
 
 func (r recordRow) bytes() store.Bytes {

@@ -30,15 +30,16 @@ type rewriter struct {
 	edits map[treeobj.Ref]map[string]edit
 	taint *taint // directories with edits at or below them; computed by rewrite
 	memo  map[treeobj.Ref]treeobj.Ref
-	blobs map[treeobj.Ref][]byte // new blobs that the store does not have
-	order []treeobj.Ref          // of blobs, children before parents
+	blobs map[treeobj.Ref][]byte      // new blobs that the store does not have
+	from  map[treeobj.Ref]treeobj.Ref // new blobs that hold what a row under a wrong name holds, by the name of that row
+	order []treeobj.Ref               // of blobs and of from, children before parents
 	alg   treeobj.Alg
 }
 
 func newRewriter(u *unit, alg treeobj.Alg) *rewriter {
 	b := newBlobReader(u)
 	return &rewriter{u: u, b: b, dirs: newDirCache(b), edits: map[treeobj.Ref]map[string]edit{},
-		memo: map[treeobj.Ref]treeobj.Ref{}, blobs: map[treeobj.Ref][]byte{}, alg: alg}
+		memo: map[treeobj.Ref]treeobj.Ref{}, from: map[treeobj.Ref]treeobj.Ref{}, blobs: map[treeobj.Ref][]byte{}, alg: alg}
 }
 
 // set records an edit. All edits must be made before the first rewrite.
@@ -89,15 +90,33 @@ func (w *rewriter) locate(root treeobj.Ref, key string) (k editKey, raw []byte, 
 // store remembers a blob that has to be inserted and returns its reference.
 func (w *rewriter) store(content []byte) treeobj.Ref {
 	ref := treeobj.Hash(w.alg, content)
-	if _, have := w.blobs[ref]; have {
-		return ref
+	if !w.have(ref) {
+		w.blobs[ref] = append([]byte(nil), content...)
+		w.order = append(w.order, ref)
 	}
-	if n := w.u.idx.find(ref.Sum()); n >= 0 && w.u.idx.at(n).usable() {
-		return ref
-	}
-	w.blobs[ref] = append([]byte(nil), content...)
-	w.order = append(w.order, ref)
 	return ref
+}
+
+// storeCopy is store for the content of a row that is in the store under the name source, which is not its hash. The
+// content is not kept in memory.
+func (w *rewriter) storeCopy(content []byte, source treeobj.Ref) treeobj.Ref {
+	ref := treeobj.Hash(w.alg, content)
+	if !w.have(ref) {
+		w.from[ref] = source
+		w.order = append(w.order, ref)
+	}
+	return ref
+}
+
+// have tells whether a blob is in the store or will be.
+func (w *rewriter) have(ref treeobj.Ref) bool {
+	_, made := w.blobs[ref]
+	_, copied := w.from[ref]
+	if made || copied {
+		return true
+	}
+	n := w.u.idx.find(ref.Sum())
+	return n >= 0 && w.u.idx.at(n).usable()
 }
 
 // rewriteFrame is a directory whose children are being rewritten.

@@ -103,7 +103,13 @@ func (p *planner) keepWrong(key string, detail *keyDetail) int {
 		}
 		names := lostNames(key)
 		names[len(names)-1] += fmt.Sprintf("~damaged%d", b.Index)
-		p.add.at(names).leaf = p.valueOf(row.Content)
+		var leaf []byte
+		if len(row.Content) < longObject {
+			leaf = p.valueOf(row.Content)
+		} else if leaf, err = treeobj.NewValref(p.w.storeCopy(row.Content, ref)); err != nil {
+			continue
+		}
+		p.add.at(names).leaf = leaf
 		n++
 	}
 	return n
