@@ -12,14 +12,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
-	"slices"
-	"syscall"
-	"time"
 
 	"github.com/ncruces/go-sqlite3"
 	"github.com/pierrec/lz4/v4"
 
+	"fettle/bench/beside"
 	"fettle/internal/format/sqlitefile"
 )
 
@@ -45,12 +42,6 @@ func main() {
 	}
 }
 
-// usage is what one run of a command cost.
-type usage struct {
-	wall, cpu time.Duration
-	rss       int64 // bytes
-}
-
 func compare(fettle string, runs int, stores []string) error {
 	if fettle == "" || len(stores) == 0 {
 		return fmt.Errorf("usage: bench/flux -fettle BINARY STORE...")
@@ -66,68 +57,23 @@ func compare(fettle string, runs int, stores []string) error {
 	defer os.RemoveAll(state)
 	fmt.Printf("%-28s %-34s %8s %8s %9s %6s\n", "store", "command", "wall s", "CPU s", "peak MiB", "ratio")
 	for _, store := range stores {
-		rows := []struct {
-			name string
-			args []string
-		}{
-			{"read the file", []string{self, "-child", "read", store}},
-			{"hash every blob (own reader)", []string{self, "-child", "hash", store}},
-			{"hash every blob (SQLite)", []string{self, "-child", "sqlite", store}},
-			{"fettle check", []string{fettle, "check", "--quiet", "--state-dir", state, store}},
+		rows := []beside.Command{
+			{Name: "read the file", Args: []string{self, "-child", "read", store}},
+			{Name: "hash every blob (own reader)", Args: []string{self, "-child", "hash", store}},
+			{Name: "hash every blob (SQLite)", Args: []string{self, "-child", "sqlite", store}},
+			{Name: "fettle check", Args: []string{fettle, "check", "--quiet", "--state-dir", state, store}},
 		}
-		all := make([][]usage, len(rows))
-		for range runs + 1 { // the first round warms the page cache and is not counted
-			for i, r := range rows {
-				u, err := run(r.args)
-				if err != nil {
-					return fmt.Errorf("%s: %w", r.name, err)
-				}
-				all[i] = append(all[i], u)
-			}
+		cost, err := beside.Run(rows, runs, 4)
+		if err != nil {
+			return err
 		}
-		base := median(all[1][1:])
-		for i, r := range rows {
-			m := median(all[i][1:])
-			fmt.Printf("%-28.28s %-34s %8.2f %8.2f %9.1f %6.2f\n", store, r.name, m.wall.Seconds(), m.cpu.Seconds(), float64(m.rss)/(1<<20),
-				m.wall.Seconds()/base.wall.Seconds())
+		for i, m := range cost {
+			fmt.Printf("%-28.28s %-34s %8.2f %8.2f %9.1f %6.2f\n", store, rows[i].Name, m.Wall.Seconds(), m.CPU.Seconds(), float64(m.RSS)/(1<<20),
+				m.Wall.Seconds()/cost[1].Wall.Seconds())
 		}
 	}
 	fmt.Println("ratio: wall time against the loop that hashes every blob with one goroutine")
 	return nil
-}
-
-func run(args []string) (usage, error) {
-	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Stderr = os.Stderr
-	start := time.Now()
-	err := cmd.Run()
-	u := usage{wall: time.Since(start)}
-	if st := cmd.ProcessState; st != nil {
-		u.cpu = st.UserTime() + st.SystemTime()
-		if ru, ok := st.SysUsage().(*syscall.Rusage); ok {
-			u.rss = ru.Maxrss << 10
-		}
-		if st.ExitCode() == 4 {
-			err = nil // damage found is a result
-		}
-	}
-	return u, err
-}
-
-func median(us []usage) usage {
-	pick := func(key func(usage) int64) int64 {
-		v := make([]int64, len(us))
-		for i, u := range us {
-			v[i] = key(u)
-		}
-		slices.Sort(v)
-		return v[len(v)/2]
-	}
-	return usage{
-		wall: time.Duration(pick(func(u usage) int64 { return int64(u.wall) })),
-		cpu:  time.Duration(pick(func(u usage) int64 { return int64(u.cpu) })),
-		rss:  pick(func(u usage) int64 { return u.rss }),
-	}
 }
 
 func readFile(path string) error {
