@@ -142,7 +142,7 @@ func TestDamageRefuses(t *testing.T) {
 	}
 	// What records and devices there are is looked at; states and links are not.
 	for _, class := range []string{noDevice, blocksNextID, notInPool, leakedDevice, noSnapshot, snapshotDuplicate, snapshotUnparsable, danglingBackend,
-		recordUnparsable, duplicateDevice, unreferenced, metaUnparsable, poolEmpty, wrongPool, poolRenamed, boltEmpty, boltNoMeta, thinSuperChecksum, thinNodeChecksum} {
+		recordUnparsable, duplicateDevice, unreferenced, metaUnparsable, poolEmpty, wrongPool, poolRenamed, boltEmpty, boltNoMeta, boltTruncated, thinSuperChecksum, thinNodeChecksum} {
 		dir := fresh(t)
 		if _, err := Damage(ctx, dir, 1, []lab.Injury{{Class: class}}); err != nil {
 			t.Fatal(err)

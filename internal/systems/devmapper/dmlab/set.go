@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -71,8 +72,9 @@ func openSet(dir string) (s *set, err error) {
 	if s.thin, err = fakedm.LoadThinMeta(filepath.Join(dir, thinFile), s.pool); err != nil {
 		return nil, err
 	}
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
-		// bolt panics at damage that it does not expect.
+		// bolt panics at damaged pages, and dies at pages that a file does not have.
 		if v := recover(); v != nil {
 			err = s.damaged("bolt says: %v", v)
 		}

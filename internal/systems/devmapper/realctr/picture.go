@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"time"
@@ -63,7 +64,22 @@ func Look(dir, pool string) (*Picture, error) {
 		view(filepath.Join(dir, pool+".db"), func(tx *bbolt.Tx) error { return p.pool(tx, pool) }))
 }
 
-func view(path string, look func(*bbolt.Tx) error) error {
+// first is the value of a field of one byte, 0 when it is not there.
+func first(v []byte) byte {
+	if len(v) == 0 {
+		return 0
+	}
+	return v[0]
+}
+
+// view reads a database. bolt panics at damaged pages, and dies at pages that a file does not have; both become errors here.
+func view(path string, look func(*bbolt.Tx) error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("look at %s: bolt says: %v", filepath.Base(path), v)
+		}
+	}()
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true, Timeout: 10 * time.Second})
 	if err != nil {
 		return fmt.Errorf("look at %s: %w", filepath.Base(path), err)
@@ -127,14 +143,18 @@ func (p *Picture) store(tx *bbolt.Tx) error {
 	p.SnapSeq = b.Sequence()
 	err := each(b, func(name string, s *bbolt.Bucket) {
 		id, _ := binary.Uvarint(s.Get([]byte("id")))
-		p.Snapshots[name] = Snap{ID: id, Kind: s.Get([]byte("kind"))[0], Parent: string(s.Get([]byte("parent")))}
+		p.Snapshots[name] = Snap{ID: id, Kind: first(s.Get([]byte("kind"))), Parent: string(s.Get([]byte("parent")))}
 	})
 	if err != nil {
 		return err
 	}
-	return bucket(tx, "v1", "parents").ForEach(func(k, v []byte) error {
+	links := bucket(tx, "v1", "parents")
+	if links == nil {
+		return nil
+	}
+	return links.ForEach(func(k, v []byte) error {
 		parent, n := binary.Uvarint(k)
-		child, _ := binary.Uvarint(k[n+1:])
+		child, _ := binary.Uvarint(k[min(len(k), max(n, 0)+1):])
 		p.Links = append(p.Links, fmt.Sprintf("%d/%d %s", parent, child, v))
 		slices.Sort(p.Links)
 		return nil
@@ -142,7 +162,11 @@ func (p *Picture) store(tx *bbolt.Tx) error {
 }
 
 func (p *Picture) pool(tx *bbolt.Tx, pool string) error {
-	err := bucket(tx, "devices").ForEach(func(k, v []byte) error {
+	devices, ids := bucket(tx, "devices"), bucket(tx, "device_ids")
+	if devices == nil || ids == nil {
+		return errors.New("its buckets are missing")
+	}
+	err := devices.ForEach(func(k, v []byte) error {
 		var d devmapper.DeviceInfo
 		if err := json.Unmarshal(v, &d); err != nil {
 			return err
@@ -160,11 +184,10 @@ func (p *Picture) pool(tx *bbolt.Tx, pool string) error {
 	if err != nil {
 		return err
 	}
-	ids := bucket(tx, "device_ids")
 	p.IDSeq = ids.Sequence()
 	return ids.ForEach(func(k, v []byte) error {
 		id, err := strconv.ParseUint(string(k), 10, 32)
-		p.IDs[uint32(id)] = v[0]
+		p.IDs[uint32(id)] = first(v)
 		return err
 	})
 }

@@ -70,7 +70,7 @@ func Try(ctx context.Context, dir string) (h *Health, err error) {
 	}
 	p, err := Look(files, pool)
 	if err != nil {
-		return nil, err
+		return h, err
 	}
 	if h.Result, err = m.Run(ctx, p.exercise()...); err != nil {
 		return nil, err

@@ -1,9 +1,12 @@
 package realctr
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -73,5 +76,35 @@ func TestWorksByHand(t *testing.T) {
 	}
 	if st, err := fakedm.Load(m.State()); err != nil || len(st.Nodes) != 0 {
 		t.Errorf("Works has touched the machine: %v (%v)", st.Nodes, err)
+	}
+}
+
+// TestLookAtDamage reads databases that bolt cannot: pages are missing or overwritten.
+func TestLookAtDamage(t *testing.T) {
+	s, _ := ByName("healthy")
+	dir := t.TempDir()
+	m, err := s.Run(context.Background(), filepath.Join(dir, "files"), filepath.Join(dir, "work"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(m.DB("metadata"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at := 0; at+4096 < len(whole); at += 4096 {
+		if err := os.WriteFile(m.DB("metadata"), whole[:at+2048], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Look(m.Dir, m.Pool); err == nil && at < 8192 {
+			t.Errorf("a file of %d bytes is fine", at+2048)
+		}
+		junk := slices.Clone(whole)
+		copy(junk[at:], bytes.Repeat([]byte{0xa5}, 4096))
+		if err := os.WriteFile(m.DB("metadata"), junk, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Look(m.Dir, m.Pool); err != nil {
+			t.Logf("page %d: %v", at/4096, err)
+		}
 	}
 }
