@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -17,7 +18,7 @@ import (
 
 // scriptLivePool plays a scenario of containerd on a fake thin pool that is active, and puts the fake dmsetup into PATH: livepool ROOT WORK
 // SCENARIO. The databases lie below ROOT as containerd has them, ROOT.toml is its configuration; device-mapper's state is WORK/dm.json, its
-// calls are in WORK/dm.json.log.
+// calls are in WORK/dm.json.log. $FETTLE_BIN is a PATH without dmsetup.
 func scriptLivePool(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 3 {
 		ts.Fatalf("usage: livepool ROOT WORK SCENARIO")
@@ -41,15 +42,17 @@ func scriptLivePool(ts *testscript.TestScript, neg bool, args []string) {
 		return nil
 	}))
 	ts.Check(os.Remove(m.State() + ".log"))
+	fettle, _, _ := strings.Cut(ts.Getenv("PATH"), string(os.PathListSeparator))
+	ts.Setenv("FETTLE_BIN", fettle)
 	ts.Setenv("PATH", filepath.Join(work, "bin")+string(os.PathListSeparator)+ts.Getenv("PATH"))
 	ts.Setenv(fakedm.Env, m.State())
 }
 
 // scriptDM changes the fake device-mapper's state: dm WORK WORD...
 //
-//	readonly, writable   the pool; held=BLOCK, held=0 a metadata snapshot that somebody else took or released
+//	readonly, writable, full   the pool; held=BLOCK, held=0 a metadata snapshot that somebody else took or released
 //	open=DEVICE          the thin device becomes active and open; active=DEVICE only active
-//	FIELD={JSON}         a fault; its fields are those of fakedm.Fault
+//	fault={JSON}         its fields are those of fakedm.Fault
 func scriptDM(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: dm WORK WORD...")
@@ -63,7 +66,12 @@ func scriptDM(ts *testscript.TestScript, neg bool, args []string) {
 			case "readonly", "writable":
 				p.ReadOnly, err = word == "readonly", nil
 			case "full":
-				p.DataBlocks, err = 1, nil
+				p.DataBlocks, err = 0, nil
+				for _, d := range p.Thins {
+					for _, r := range d.Runs {
+						p.DataBlocks = max(p.DataBlocks, r.Data+r.Length)
+					}
+				}
 			case "held":
 				p.HeldRoot = n
 				if err == nil {
@@ -75,7 +83,7 @@ func scriptDM(ts *testscript.TestScript, neg bool, args []string) {
 				if word == "open" {
 					node.Open = 2
 				}
-				s.Nodes = append(s.Nodes, node)
+				s.Nodes = append(slices.DeleteFunc(s.Nodes, func(o *fakedm.Node) bool { return o.Device == node.Device }), node)
 			case "fault":
 				var f fakedm.Fault
 				err = json.Unmarshal([]byte(value), &f)

@@ -28,7 +28,7 @@ func (u *unit) judgeAll(ctx context.Context, env store.Env) error {
 		}
 	}
 	if why := u.thinUnseen(); why != "" {
-		env.Unseen("the thin metadata is not there: what it has to say about the other layers was not judged; " + why)
+		env.Unseen("the thin metadata was not read, and what it has to say about the other layers was not judged: " + why)
 	}
 	env.Total(int64(len(u.found)), 0)
 	numbers := map[string]int{}

@@ -1,8 +1,6 @@
 package devmapper
 
 import (
-	"fmt"
-
 	"fettle/internal/finding"
 	"fettle/internal/systems/devmapper/livepool"
 )
@@ -41,28 +39,21 @@ func (u *unit) judgeStatus(told []judged) []judged {
 		add(ThinNeedsCheck, "pool %s is read-only, though its metadata has room and its table does not say so: the metadata device could not be written", a.pool.Name)
 	}
 	if full {
-		add(ThinOutOfMetadata, "all %s of pool %s are used", plural(s.TotalMetadata, "metadata block"), a.pool.Name)
+		add(ThinOutOfMetadata, "all %d metadata blocks of pool %s are used", s.TotalMetadata, a.pool.Name)
 	}
 	if s.Mode == livepool.OutOfDataSpace {
 		queue := "writes wait, and fail after the kernel's no_space_timeout"
 		if s.ErrorIfNoSpace {
 			queue = "writes fail"
 		}
-		add(ThinOutOfData, "pool %s is out of data space, %d of %s are used: %s", a.pool.Name, s.UsedData, plural(s.TotalData, "data block"), queue)
+		add(ThinOutOfData, "pool %s is out of data space, %d of %d data blocks are used: %s", a.pool.Name, s.UsedData, s.TotalData, queue)
 	}
 	return out
 }
 
-func plural(n uint64, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
-}
-
 // guardOpen takes the deletion of a device that somebody has open out of what a finding offers, and says of an active one that it is.
 func (g *judge) guardOpen(f *judged) {
-	if f.rec == nil && f.thin == nil || g.device(f.dev) == nil {
+	if f.rec == nil && f.thin == nil {
 		return
 	}
 	name, active := g.names[f.dev]
