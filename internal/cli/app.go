@@ -93,7 +93,7 @@ func (a *App) verbs() []*cobra.Command {
 		a.newFindings(), a.newExplain(), a.newReport(), a.newRuns(), a.newPolicy(), a.newClasses(),
 		a.newStop(), a.newResume(), a.newRate(), a.newShell(),
 		a.newLab(), a.newDemo(),
-		a.newFlux(),
+		a.newFlux(), a.newDevmapper(),
 		a.newCompletion(), a.newMan(), a.newVersion(),
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"fettle/internal/format/snapshotdb"
+	"fettle/internal/say"
 )
 
 // Bounds on what is followed and listed, for files that are not what they should be.
@@ -171,7 +172,7 @@ func (u *unit) layerNotes() []string {
 	}
 	for _, b := range u.bolts {
 		if !b.whole() && len(b.report.Problems) > 0 {
-			out = append(out, fmt.Sprintf("%s is damaged in %d places: what could be read is shown; first: %s", b.target, len(b.report.Problems)+b.report.More, b.report.Problems[0]))
+			out = append(out, fmt.Sprintf("%s is damaged (%s): what could be read is shown; first: %s", b.target, say.Count(len(b.report.Problems)+b.report.More, "problem"), b.report.Problems[0]))
 		}
 	}
 	if t := u.thin; t != nil {

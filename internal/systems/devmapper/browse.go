@@ -1,0 +1,360 @@
+package devmapper
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"fettle/internal/finding"
+	"fettle/internal/store"
+)
+
+// view shows the four layers as a tree:
+//
+//	snapshots/NAMESPACE/KEY   joined rows; NAMESPACE is "-" for snapshots that meta.db does not know
+//	devices/NAME              device records
+//	ids/ID                    device_ids
+//	thin/ID                   thin devices; their content is their mappings
+//	containers/NAMESPACE/ID   and leases and images likewise
+//	files/NAME/...            every file as it is: buckets and keys of databases, the superblock of the thin metadata
+//
+// The joined part is small and built once; files are read when they are looked at.
+type view struct {
+	u    *unit
+	inv  *Inventory
+	root *branch
+}
+
+// branch is a directory of the joined part, or a thing in it.
+type branch struct {
+	kind    string
+	names   []string // in order
+	below   map[string]*branch
+	row     int // of the inventory, -1 for none
+	says    []finding.Evidence
+	content func(ctx context.Context, w io.Writer) error // nil for directories
+}
+
+// Browse implements store.Browser.
+func (u *unit) Browse(ctx context.Context, env store.BrowseEnv) (store.View, error) {
+	inv, err := u.inventory(ctx, env)
+	if err != nil {
+		return nil, err
+	}
+	v := &view{u: u, inv: inv, root: newBranch()}
+	v.plant()
+	return v, nil
+}
+
+func newBranch() *branch { return &branch{kind: "dir", below: map[string]*branch{}, row: -1} }
+
+// put adds a thing under a path; one that is there already gets another name.
+func (b *branch) put(leaf *branch, path ...string) {
+	for _, name := range path[:len(path)-1] {
+		b = b.dir(name)
+	}
+	name := path[len(path)-1]
+	for b.below[name] != nil {
+		name += "'"
+	}
+	b.names, b.below[name] = append(b.names, name), leaf
+}
+
+func (b *branch) dir(name string) *branch {
+	next := b.below[name]
+	if next == nil {
+		next = newBranch()
+		b.names, b.below[name] = append(b.names, name), next
+	}
+	return next
+}
+
+// treeTops are the directories below the root.
+var treeTops = []string{"snapshots", "devices", "ids", "thin", "containers", "leases", "images", "files"}
+
+// plant builds the joined part.
+func (v *view) plant() {
+	for _, t := range treeTops {
+		v.root.dir(t)
+	}
+	for i := range v.inv.Rows {
+		r := &v.inv.Rows[i]
+		if r.snap != nil || len(r.entries) > 0 {
+			ns, key := r.Namespace, r.Key
+			if key == "" {
+				ns, key = "-", r.Backend
+			}
+			v.root.put(v.rowLeaf(i, snapKind(r)), "snapshots", ns, key)
+		}
+		if r.rec != nil {
+			v.root.put(v.rowLeaf(i, "record"), "devices", r.Device)
+		}
+	}
+	v.plantPool()
+	v.plantMeta()
+}
+
+func snapKind(r *Row) string {
+	if r.Kind == "" {
+		return "lost"
+	}
+	return r.Kind
+}
+
+// rowLeaf shows a row.
+func (v *view) rowLeaf(i int, kind string) *branch {
+	r := &v.inv.Rows[i]
+	return &branch{kind: kind, row: i, content: func(_ context.Context, w io.Writer) error { return writeJSON(w, r) }}
+}
+
+// textLeaf shows a value and what is said about it.
+func textLeaf(kind string, row int, value any, says ...finding.Evidence) *branch {
+	return &branch{kind: kind, row: row, says: says, content: func(_ context.Context, w io.Writer) error { return writeJSON(w, value) }}
+}
+
+func writeJSON(w io.Writer, value any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(value)
+}
+
+func (v *view) plantPool() {
+	j := v.inv.j
+	if j.pool != nil {
+		for i := range j.pool.IDs {
+			id := &j.pool.IDs[i]
+			text, row := idStateName(id.State), -1
+			if id.Err != nil {
+				text = id.Err.Error()
+			} else if all := v.inv.index.byDev[id.ID]; len(all) > 0 {
+				row = all[0]
+			}
+			v.root.put(textLeaf("id", row, text, says(witPool+" device_ids", "%s: %s", id.Key, text)), "ids", id.Key)
+		}
+	}
+	if j.thin == nil {
+		return
+	}
+	for i := range j.thin.report.Devices {
+		id := j.thin.report.Devices[i].ID
+		row := -1
+		if all := v.inv.index.byDev[id]; len(all) > 0 {
+			row = all[0]
+		}
+		v.root.put(&branch{kind: "thin", row: row, content: func(ctx context.Context, w io.Writer) error { return v.writeRuns(ctx, id, w) }},
+			"thin", strconv.FormatUint(uint64(id), 10))
+	}
+}
+
+func (v *view) plantMeta() {
+	m := v.inv.j.meta
+	if m == nil {
+		return
+	}
+	row := func(ns, key string) int {
+		if i, ok := v.inv.index.byEntry[nsKey{ns, key}]; ok {
+			return i
+		}
+		return -1
+	}
+	for i := range m.Containers {
+		c := &m.Containers[i]
+		v.root.put(textLeaf("containr", row(c.Namespace, c.SnapshotKey), c, says(witMeta, "runs on snapshot %s, image %s", c.SnapshotKey, c.Image)), "containers", c.Namespace, c.ID)
+	}
+	for i := range m.Leases {
+		l := &m.Leases[i]
+		v.root.put(textLeaf("lease", -1, l, says(witMeta, "holds %d snapshots", len(l.Snapshots))), "leases", l.Namespace, l.ID)
+	}
+	for i := range m.Images {
+		img := &m.Images[i]
+		v.root.put(textLeaf("image", -1, img, says(witMeta, "target %s", img.Digest)), "images", img.Namespace, img.Name)
+	}
+}
+
+// Notes implements store.View.
+func (v *view) Notes() []string { return v.inv.Notes }
+
+// Separator implements store.View.
+func (v *view) Separator() string { return "/" }
+
+// Names are escaped as in a URL where they hold what is no plain text; colons, "@" and the like stay.
+var unescape = strings.NewReplacer("%20", " ")
+
+// formatName escapes one name. "." and ".." are names of their own; an empty one, which only damage makes, is a lone "%".
+func formatName(name string) string {
+	switch name {
+	case "":
+		return "%"
+	case ".":
+		return "%2E"
+	case "..":
+		return "%2E."
+	}
+	return unescape.Replace(url.PathEscape(name))
+}
+
+// parseName takes the escapes off a name. A text with a "%" that is no escape stands for itself.
+func parseName(text string) string {
+	if text == "%" {
+		return ""
+	}
+	name, err := url.PathUnescape(text)
+	if err != nil {
+		return text
+	}
+	return name
+}
+
+// Format implements store.View.
+func (v *view) Format(path []string) string {
+	out := make([]string, len(path))
+	for i, n := range path {
+		out[i] = formatName(n)
+	}
+	return strings.Join(out, "/")
+}
+
+// Resolve implements store.View. Names may hold slashes: below the directories whose depth is known, what is left of the text is one name.
+func (v *view) Resolve(_ context.Context, cwd []string, text string) ([]string, error) {
+	path := slices.Clone(cwd)
+	if strings.HasPrefix(text, "/") {
+		path = nil
+	}
+	for _, t := range strings.Split(text, "/") {
+		switch t {
+		case "", ".":
+		case "..":
+			path = path[:max(0, len(path)-1)]
+		default:
+			path = append(path, parseName(t))
+		}
+	}
+	if len(path) == 0 {
+		return path, nil
+	}
+	deep := 0
+	switch path[0] {
+	case "snapshots", "containers", "leases", "images":
+		deep = 2
+	case "devices", "ids", "thin":
+		deep = 1
+	}
+	if deep > 0 && len(path) > deep+1 {
+		path = append(path[:deep:deep], strings.Join(path[deep:], "/"))
+	}
+	return path, nil
+}
+
+// errNoNode is the error of a lookup that finds nothing.
+type errNoNode struct{ partly bool }
+
+func (e errNoNode) Error() string {
+	if e.partly {
+		return "no such thing in the part that can be read"
+	}
+	return "no such thing"
+}
+
+// Is makes the error one of fs.ErrNotExist.
+func (errNoNode) Is(target error) bool { return target == fs.ErrNotExist }
+
+// Lookup implements store.View.
+func (v *view) Lookup(ctx context.Context, path []string, _ bool) (store.Node, error) {
+	if len(path) > 0 && path[0] == "files" {
+		return v.lookupFile(path)
+	}
+	b := v.root
+	for i, name := range path {
+		if b.content != nil {
+			return store.Node{}, fmt.Errorf("%s is a %s, not a directory: %w", v.Format(path[:i]), b.kind, errNoNode{})
+		}
+		if b = b.below[name]; b == nil {
+			return store.Node{}, errNoNode{partly: !v.inv.Whole}
+		}
+	}
+	return v.node(path, b), nil
+}
+
+// node is a thing of the joined part.
+func (v *view) node(path []string, b *branch) store.Node {
+	n := store.Node{Path: path, Kind: b.kind, Dir: b.content == nil, Size: -1, Handle: b}
+	if n.Dir {
+		n.Identity = "/" + v.Format(path)
+	}
+	if b.row >= 0 {
+		var short []string
+		for _, c := range v.inv.Rows[b.row].Trouble {
+			short = append(short, strings.TrimPrefix(c, "devmapper/"))
+		}
+		n.Trouble = strings.Join(short, ", ")
+	}
+	return n
+}
+
+// List implements store.View.
+func (v *view) List(ctx context.Context, dir store.Node, _ bool) ([]store.Node, error) {
+	if len(dir.Path) > 0 && dir.Path[0] == "files" {
+		return v.listFile(ctx, dir)
+	}
+	b := dir.Handle.(*branch)
+	if b.content != nil {
+		return nil, fmt.Errorf("a %s is no directory", b.kind)
+	}
+	out := make([]store.Node, 0, len(b.names))
+	for _, name := range b.names {
+		path := append(dir.Path[:len(dir.Path):len(dir.Path)], name)
+		if len(path) == 1 && name == "files" {
+			out = append(out, store.Node{Path: path, Kind: "dir", Dir: true, Size: -1, Identity: "/files", Handle: fileNode{isDir: true}})
+			continue
+		}
+		out = append(out, v.node(path, b.below[name]))
+	}
+	return out, ctx.Err()
+}
+
+// Stat implements store.View.
+func (v *view) Stat(_ context.Context, n store.Node) ([]store.Field, error) {
+	out := []store.Field{{Name: "path", Value: "/" + v.Format(n.Path)}, {Name: "kind", Value: n.Kind}}
+	if f, ok := n.Handle.(fileNode); ok {
+		return append(out, f.fields(n)...), nil
+	}
+	b := n.Handle.(*branch)
+	if b.content == nil {
+		out = append(out, store.Field{Name: "entries", Value: strconv.Itoa(len(b.names))})
+	}
+	for _, e := range b.says {
+		out = append(out, store.Field{Name: e.Witness, Value: e.Says})
+	}
+	if b.row >= 0 {
+		for _, e := range v.inv.Claims(b.row) {
+			out = append(out, store.Field{Name: e.Witness, Value: e.Says})
+		}
+		for _, f := range v.inv.Findings(b.row) {
+			out = append(out, store.Field{Name: string(f.Severity), Value: f.Class + ": " + f.Title})
+		}
+	}
+	return out, nil
+}
+
+// Read implements store.View.
+func (v *view) Read(ctx context.Context, n store.Node, part int, w io.Writer) error {
+	if part > 0 {
+		return fmt.Errorf("it has one part; there is no part %d", part)
+	}
+	if f, ok := n.Handle.(fileNode); ok {
+		return v.readFile(ctx, f, w)
+	}
+	b := n.Handle.(*branch)
+	if b.content == nil {
+		return errors.New("it is a directory")
+	}
+	return b.content(ctx, w)
+}
