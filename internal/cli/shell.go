@@ -38,11 +38,12 @@ what is readable. Type help to see the commands of the store at hand. The shell 
 
 With -c it runs the given commands and ends. Without, it reads commands from standard input, with line editing, history and
 completion when that is a terminal. The commands of one call run one after the other; the first one that fails ends them,
-unless it did all that could be done with a damaged store.`,
+unless it did all that could be done with a damaged store. With --json, ls, stat and find given with -c write one line per node.`,
 		Example: `  fettle shell /var/lib/flux/content.sqlite
   fettle shell content.sqlite -c 'ls -l job' -c checkpoints
   fettle shell content.sqlite -c 'cat resource.eventlog' > resource.eventlog
   fettle shell content.sqlite -c 'find -damaged'
+  fettle shell --json content.sqlite -c 'ls -l job' | jq -r .path
   fettle shell --checkpoint 7 content.sqlite -c 'dump rescue.tgz'`,
 		Args: wants(1, 1, "a store"),
 		RunE: func(c *cobra.Command, args []string) error { return a.shell(c.Context(), args[0], &f) },
@@ -55,8 +56,8 @@ unless it did all that could be done with a damaged store.`,
 }
 
 func (a *App) shell(ctx context.Context, text string, f *shellFlags) (err error) {
-	if a.json {
-		return usagef("leave out --json", "the shell has no JSON output")
+	if a.json && len(f.commands) == 0 {
+		return usagef("give commands with -c, such as -c 'ls -l'", "only commands given with -c have JSON output")
 	}
 	// A reader that goes away (| head) is an error like any other, so that nothing is left behind.
 	signal.Ignore(syscall.SIGPIPE)
@@ -94,7 +95,7 @@ func (a *App) shell(ctx context.Context, text string, f *shellFlags) (err error)
 		a.say("note: %s", say.Clean(n))
 	}
 	sh := shell.New(shell.Config{View: view, Name: storeName(loc), Out: a.Out, Err: a.Err, OutTerminal: isTerminal(a.Out),
-		ErrTerminal: isTerminal(a.Err), Clean: say.Clean})
+		ErrTerminal: isTerminal(a.Err), Clean: say.Clean, JSON: a.json})
 	return a.runShell(ctx, sh, f.commands)
 }
 

@@ -13,14 +13,14 @@ import (
 // builtins are the commands that every store has, in the order in which help lists them.
 func builtins() []command {
 	return []command{
-		{name: "ls", usage: "[-l] [-d] [PATH...]", short: "list a directory (-l: kind, size, number of parts; -d: the directory itself)", most: -1, paths: true, run: ls},
+		{name: "ls", usage: "[-l] [-d] [PATH...]", short: "list a directory (-l: kind, size, number of parts; -d: the directory itself)", most: -1, paths: true, json: true, run: ls},
 		{name: "cat", usage: "[-i N] PATH...", short: "write the content of nodes (-i N: only part N)", least: 1, most: -1, paths: true, run: cat,
 			long: "Writes bytes as they are, unless the output is a terminal. Parts that cannot be read are left out and named on standard error."},
-		{name: "stat", usage: "PATH...", short: "show everything that is known about nodes", least: 1, most: -1, paths: true, run: stat},
+		{name: "stat", usage: "PATH...", short: "show everything that is known about nodes", least: 1, most: -1, paths: true, json: true, run: stat},
 		{name: "tree", usage: "[-d DEPTH] [PATH]", short: "draw what is below a directory", most: -1, paths: true, run: tree},
-		{name: "find", usage: "[PATH...] [-name PATTERN] [-kind KIND] [-damaged]", short: "list the paths of nodes below a directory", most: -1, paths: true, run: find,
+		{name: "find", usage: "[PATH...] [-name PATTERN] [-kind KIND] [-damaged]", short: "list the paths of nodes below a directory", most: -1, paths: true, json: true, run: find,
 			long: "PATTERN is about the last name of a path; * ? and [a-z] are special, so it is best put in quotes.\n-damaged lists only nodes with something wrong, and says what."},
-		{name: "cd", usage: "[PATH]", short: "change the current directory (to the root without a path)", most: 1, paths: true, run: cd},
+		{name: "cd", usage: "[PATH]", short: "change the current directory (to the root without a path)", most: 1, paths: true, json: true, run: cd},
 		{name: "pwd", short: "show the current directory", run: pwd},
 		{name: "help", usage: "[COMMAND|paths]", short: "list the commands, or explain one", most: 1, run: help},
 		{name: "exit", short: "leave the shell (also: Ctrl-D)", run: func(context.Context, *Shell, []string) error { return ErrExit }},
@@ -78,10 +78,14 @@ func ls(ctx context.Context, s *Shell, args []string) error {
 			dirs = append(dirs, n)
 			continue
 		}
-		s.print("%s", s.line(n, s.show(n.Path), long))
+		if s.asJSON {
+			s.json(n, nil)
+		} else {
+			s.print("%s", s.line(n, s.show(n.Path), long))
+		}
 	}
 	for i, d := range dirs {
-		if len(nodes) > 1 {
+		if len(nodes) > 1 && !s.asJSON {
 			if i > 0 || len(dirs) < len(nodes) {
 				s.print("")
 			}
@@ -89,7 +93,11 @@ func ls(ctx context.Context, s *Shell, args []string) error {
 		}
 		list, err := s.view.List(ctx, d, long)
 		for _, n := range list {
-			s.print("%s", s.line(n, s.name(n), long))
+			if s.asJSON {
+				s.json(n, nil)
+			} else {
+				s.print("%s", s.line(n, s.name(n), long))
+			}
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", s.show(d.Path), err))
@@ -158,6 +166,10 @@ func stat(ctx context.Context, s *Shell, args []string) error {
 		fields, err := s.view.Stat(ctx, n)
 		if err != nil {
 			return fmt.Errorf("%s: %w", s.show(n.Path), err)
+		}
+		if s.asJSON {
+			s.json(n, fields)
+			continue
 		}
 		if i > 0 {
 			s.print("")

@@ -23,14 +23,17 @@ type Config struct {
 	// harmless.
 	OutTerminal, ErrTerminal bool
 	Clean                    func(string) string
+	// JSON makes ls, stat and find write one JSON object per node, and refuses commands that have no such output.
+	JSON bool
 }
 
 // Shell runs commands on one view. It belongs to one goroutine.
 type Shell struct {
-	view  store.View
-	title string
-	cwd   []string
-	cmds  []command
+	view   store.View
+	title  string
+	asJSON bool
+	cwd    []string
+	cmds   []command
 
 	out     *bufio.Writer
 	text    io.Writer   // results as text, to out
@@ -44,7 +47,7 @@ var ErrExit = errors.New("exit")
 
 // New makes a shell whose current directory is the root.
 func New(cfg Config) *Shell {
-	s := &Shell{view: cfg.View, title: cfg.Name, out: bufio.NewWriterSize(cfg.Out, 64<<10), err: cfg.Err}
+	s := &Shell{view: cfg.View, title: cfg.Name, asJSON: cfg.JSON, out: bufio.NewWriterSize(cfg.Out, 64<<10), err: cfg.Err}
 	s.text = s.out
 	if cfg.OutTerminal {
 		s.safe = &safeWriter{w: s.out, clean: cfg.Clean}
@@ -63,6 +66,7 @@ type command struct {
 	name, usage, short, long string
 	least, most              int // number of arguments, options included; most -1: any
 	paths                    bool
+	json                     bool // its output has a JSON form, or it has none
 	run                      func(ctx context.Context, s *Shell, args []string) error
 }
 
@@ -101,6 +105,9 @@ func (s *Shell) Run(ctx context.Context, line string) error {
 	args = args[1:]
 	if len(args) < c.least || c.most >= 0 && len(args) > c.most {
 		return usage("usage: "+strings.TrimSpace(c.name+" "+c.usage), fmt.Errorf("%s: wrong number of arguments", c.name))
+	}
+	if err := s.inJSON(&c); err != nil {
+		return err
 	}
 	err = c.run(ctx, s, args)
 	if ferr := s.flush(); ferr != nil && err == nil {

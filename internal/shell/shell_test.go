@@ -3,8 +3,11 @@ package shell
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -278,4 +281,43 @@ func FuzzWords(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestJSON(t *testing.T) {
+	run := func(line string) ([]nodeLine, error) {
+		var out, remarks bytes.Buffer
+		s := New(Config{View: sample(), Out: &out, Err: &remarks, JSON: true})
+		err := s.Run(context.Background(), line)
+		var nodes []nodeLine
+		for dec := json.NewDecoder(&out); ; {
+			var n nodeLine
+			if derr := dec.Decode(&n); derr != nil {
+				if !errors.Is(derr, io.EOF) {
+					t.Errorf("%s: %v", line, derr)
+				}
+				return nodes, err
+			}
+			if n.Type != "node" || n.Schema != 1 {
+				t.Errorf("%s: %+v", line, n)
+			}
+			nodes = append(nodes, n)
+		}
+	}
+	one, err := run("stat a/one")
+	if err != nil || len(one) != 1 || !slices.Equal(one[0].Names, []string{"a", "one"}) || one[0].Dir || len(one[0].Fields) == 0 {
+		t.Errorf("stat: %+v, %v", one, err)
+	}
+	listed, err := run("ls -l a")
+	if err != nil || len(listed) < 2 || !slices.ContainsFunc(listed, func(n nodeLine) bool { return n.Path == one[0].Path && n.Size != nil && *n.Size == 1 }) {
+		t.Errorf("ls: %+v, %v", listed, err)
+	}
+	found, err := run("find a -name one")
+	if err != nil || len(found) != 1 || found[0].Path != one[0].Path {
+		t.Errorf("find: %+v, %v", found, err)
+	}
+	for _, line := range []string{"cat a/one", "tree", "pwd", "help", "shout a/one"} {
+		if nodes, err := run(line); err == nil || len(nodes) != 0 || fault.KindOf(err) != fault.Usage {
+			t.Errorf("%s: %+v, %v", line, nodes, err)
+		}
+	}
 }

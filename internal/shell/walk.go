@@ -149,6 +149,10 @@ func find(ctx context.Context, s *Shell, args []string) error {
 	w := newWalk(s, maxDepth+1)
 	w.visit = func(n store.Node, _ int) error {
 		if fits(n) {
+			if s.asJSON {
+				s.json(n, nil)
+				return nil
+			}
 			name := s.show(n.Path)
 			if damaged {
 				name += "  ! " + n.Trouble
