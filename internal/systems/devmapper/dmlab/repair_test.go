@@ -30,6 +30,7 @@ func TestRepair(t *testing.T) {
 			continue
 		}
 		t.Run(c.Name, func(t *testing.T) {
+			t.Parallel()
 			w := &workshop{t: t, kit: kit, dir: filepath.Join(t.TempDir(), "set")}
 			if err := os.CopyFS(w.dir, os.DirFS(base)); err != nil {
 				t.Fatal(err)

@@ -27,6 +27,7 @@ func TestScore(t *testing.T) {
 	}
 	for _, c := range kit.Cases() {
 		t.Run(c.Name, func(t *testing.T) {
+			t.Parallel()
 			for seed := range uint64(2) {
 				dir := filepath.Join(t.TempDir(), "set")
 				if err := os.CopyFS(dir, os.DirFS(base)); err != nil {
