@@ -20,7 +20,7 @@ type Capture struct {
 	// Frozen: the pool is read-only, and File is its metadata device itself. What was read counts only if Settled says so afterwards.
 	Frozen bool
 	Blocks int           // copied
-	Held   time.Duration // how long the snapshot was held, from the message to the release
+	Held   time.Duration // how long taking, copying and releasing took
 
 	pool  *Pool
 	close func() error

@@ -22,6 +22,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"fettle/internal/systems/devmapper/fakedm"
+	"fettle/internal/systems/devmapper/livepool"
 )
 
 // snapshotter is containerd's name of the plugin.
@@ -45,6 +46,9 @@ type job struct {
 func Main() {
 	if fakedm.Called(os.Args) {
 		os.Exit(fakedm.Main(os.Args))
+	}
+	if livepool.Watching(os.Args) {
+		os.Exit(livepool.Watch(os.Args))
 	}
 	text := os.Getenv(jobEnv)
 	if text == "" {
