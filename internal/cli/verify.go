@@ -115,8 +115,40 @@ func (m *mending) conclude(again *runs.Run, sum runs.Summary, v *verification) (
 		return code, nil
 	}
 	a.print("%s: %s: %s repaired, %d left (run %s)", store, st.Verdict(verdict, string(verdict)), say.Count(repaired, "finding"), left, again.ID())
+	if err := a.sayLeft(again); err != nil {
+		return exitError, err
+	}
 	a.print("  %s", a.commandLine("findings", again.ID()))
 	return code, nil
+}
+
+// maxLeft is how many findings that a repair left are named with it.
+const maxLeft = 5
+
+// sayLeft names what a repair left, with what can be done about it.
+func (a *App) sayLeft(again *runs.Run) error {
+	n := 0
+	for f, err := range again.Findings() {
+		if err != nil {
+			return err
+		}
+		if !f.Counts() || f.CausedBy != nil {
+			continue
+		}
+		if n++; n > maxLeft {
+			continue
+		}
+		class, _ := a.classes().Lookup(f.Class)
+		text := fmt.Sprintf("  left: %s: %s", say.Clean(f.PathOr(f.Subject)), class.Title)
+		if f.Why != "" {
+			text += " (" + say.Clean(f.Why) + ")"
+		}
+		a.print("%s", text)
+	}
+	if n > maxLeft {
+		a.print("  and %d more", n-maxLeft)
+	}
+	return nil
 }
 
 // nothing ends a repair that had no steps: exit 0 if nothing is wrong any more.

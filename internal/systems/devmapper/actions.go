@@ -16,7 +16,7 @@ var (
 	actIgnore  = finding.ActionDoc{Action: finding.Ignore, Does: "leaves it as it is"}
 	actDiscard = finding.ActionDoc{Action: finding.Discard,
 		Does: "deletes the thin device, drops its record and frees its id; offline by writing the thin metadata anew without it, " +
-			"on a live pool through dmsetup, which cannot be undone and has to be allowed by name (--allow discard)",
+			"on a live pool through dmsetup, which cannot be undone and has to be allowed by name (--allow CLASS/discard)",
 		Loses: "the blocks that only this thin device maps"}
 	actMarkFaulty = finding.ActionDoc{Action: MarkFaulty,
 		Does:  "sets the record's state to Faulty and its id to faulty: containerd starts and prepares snapshots again, and never uses this device",

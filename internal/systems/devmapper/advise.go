@@ -145,7 +145,7 @@ func (g *judge) adviseOrphan(f *judged) {
 	case g.open[f.rec.ID] > 0:
 		f.offer("somebody has the thin device open: it is not deleted", keep...)
 	case g.live:
-		f.offer("on a live pool a device is deleted only when asked for: --policy "+f.Class+"=discard --allow discard", append(keep, finding.Discard)...)
+		f.offer("on a live pool a device is deleted only when asked for: --policy "+f.Class+"=discard --allow "+f.Class+"/discard", append(keep, finding.Discard)...)
 	default:
 		f.offer("no snapshot ever used the device", append([]finding.Action{finding.Discard}, keep...)...)
 	}
@@ -167,7 +167,7 @@ func (g *judge) adviseLeak(f *judged) {
 	case g.open[f.dev] > 0:
 		f.offer("somebody has the thin device open: it is not deleted", first)
 	case g.live:
-		f.offer("on a live pool a device is deleted only when asked for: --policy "+f.Class+"=discard --allow discard", first, finding.Discard)
+		f.offer("on a live pool a device is deleted only when asked for: --policy "+f.Class+"=discard --allow "+f.Class+"/discard", first, finding.Discard)
 	case f.Class == FreeIDInPool:
 		f.offer("no record of any database refers to it", finding.Discard, BlockID)
 	default:

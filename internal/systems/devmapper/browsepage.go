@@ -102,7 +102,7 @@ func (v *view) boltPage(l *boltLayer, n uint64, w io.Writer) error {
 	case boltFreelist:
 		return pageFreelist(page, int(count), w)
 	}
-	return dumpHex(page, w)
+	return dumpHex(page[:min(int64(len(page)), size)], w)
 }
 
 func pageKind(flags uint16) string {

@@ -24,7 +24,7 @@ var fileClasses = finding.Classes{
 		Explain: "A page has an impossible header, elements outside of the page, keys out of order, or is used twice. bolt has no checksums over pages: it panics at such a page, or returns wrong values.",
 		Actions: boltActions},
 	{ID: BoltFreelist, Title: "list of free pages is wrong", Severity: finding.Warning, Shape: finding.Miscount,
-		Explain: "Pages are neither used nor free (harmless, they are lost to the file), or both (the next write destroys a page in use).",
+		Explain: "The list names pages that cannot be, or one page twice, so that the next write destroys what it should not; or pages are neither used nor free, which is harmless: they are lost to the file.",
 		Actions: boltActions},
 
 	{ID: ThinSuperChecksum, Title: "checksum of the thin superblock is wrong", Severity: finding.Error, Shape: finding.Corrupt,

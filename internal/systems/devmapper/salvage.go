@@ -82,10 +82,13 @@ func (s *salvager) copyBucket(ctx context.Context, to *bbolt.Bucket, from *boltf
 				s.r.salvaged = append(s.r.salvaged, fmt.Sprintf("field %s of %s, whose name was damaged", name, pathText(from)))
 				key = []byte(name)
 			}
-			if to.Bucket(key) != nil {
+			if to.Bucket(key) != nil || s.path == s.u.layout.pool && pathText(from) == snapshotdb.BucketDevices && snapshotdb.DecodeDevice(key, value, false).Err != nil {
 				return nil
 			}
 			return to.Put(key, bytes.Clone(value)) // bbolt keeps the slice until the commit
+		}
+		if !s.sound(from, key, sub) {
+			return nil // what is left of a record is in the way of the one that the other layers prove
 		}
 		b, err := to.CreateBucketIfNotExists(key)
 		if err != nil {
@@ -97,6 +100,20 @@ func (s *salvager) copyBucket(ctx context.Context, to *bbolt.Bucket, from *boltf
 		return nil
 	}
 	return err
+}
+
+// sound tells whether a record that is a bucket is whole. Other buckets are copied as far as they can be read.
+func (s *salvager) sound(in *boltfile.Bucket, key []byte, sub *boltfile.Bucket) bool {
+	path := in.Path()
+	switch {
+	case s.path == s.u.layout.store && len(path) == 2 && string(path[1]) == "snapshots":
+		d := snapshotdb.DecodeSnapshot(key, sub)
+		return d.Err == nil
+	case s.path == s.u.layout.meta && len(path) == 4 && string(path[2]) == "snapshots":
+		d := snapshotdb.DecodeEntry(string(path[1]), key, sub)
+		return d.Err == nil
+	}
+	return true
 }
 
 // fields are the names of keys in the records of containerd's databases (core/metadata/buckets.go, core/snapshots/storage/bolt.go).
@@ -151,8 +168,8 @@ func (s *salvager) root(ctx context.Context) *boltfile.Bucket {
 	return s.bestRoot(ctx)
 }
 
-// tops are the names of the buckets at the top of the three databases.
-var tops = [][]byte{[]byte("v1"), []byte(snapshotdb.BucketDevices), []byte(snapshotdb.BucketDeviceIDs)}
+// topBuckets are the names of the buckets at the top of the three databases.
+var topBuckets = [][]byte{[]byte("v1"), []byte(snapshotdb.BucketDevices), []byte(snapshotdb.BucketDeviceIDs)}
 
 // maxRoots bounds how many root pages are compared.
 const maxRoots = 64
@@ -178,7 +195,7 @@ func (s *salvager) bestRoot(ctx context.Context) *boltfile.Bucket {
 }
 
 func hasTop(b *boltfile.Bucket) bool {
-	for _, name := range tops {
+	for _, name := range topBuckets {
 		if _, ok, err := b.Bucket(name); ok && err == nil {
 			return true
 		}
