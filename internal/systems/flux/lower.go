@@ -24,7 +24,7 @@ func (w *writer) Lower(ctx context.Context, step store.Step) ([]store.Change, er
 	for _, c := range step.Changes {
 		switch {
 		case c.Target == targetWAL && c.Addr == addrWAL:
-			return w.lowerWAL(u)
+			return w.lowerWAL(ctx, u)
 		case c.Addr == addrFile:
 			return w.lowerRebuild(ctx, u, step)
 		}
@@ -34,7 +34,7 @@ func (w *writer) Lower(ctx context.Context, step store.Step) ([]store.Change, er
 
 // lowerWAL moves the committed pages of the -wal into the database. Until the -wal is gone it covers every page that is
 // written, so a program that opens the store in between sees what it would have seen before.
-func (w *writer) lowerWAL(u *unit) ([]store.Change, error) {
+func (w *writer) lowerWAL(ctx context.Context, u *unit) ([]store.Change, error) {
 	if err := w.forgetJournal(); err != nil {
 		return nil, err
 	}
@@ -49,7 +49,13 @@ func (w *writer) lowerWAL(u *unit) ([]store.Change, error) {
 	if wal.Applied && wal.DBSize > 0 {
 		last = wal.DBSize
 	}
+	part := store.Begin(ctx, "wal", "reading the pages of the -wal", int64(last), 0)
+	defer part.End()
 	for n := uint32(1); n <= last; n++ {
+		part.Did(1, 0)
+		if n&1023 == 0 && ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 		if !u.file.InWAL(n) {
 			continue
 		}

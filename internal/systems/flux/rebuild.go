@@ -98,7 +98,11 @@ func (u *unit) refill(ctx context.Context, db *sqliteedit.DB, step store.Step) e
 func (u *unit) copyRows(ctx context.Context, db *sqliteedit.DB) error {
 	b := newBlobReader(u)
 	const insert = "INSERT OR IGNORE INTO objects(hash, size, object, epoch) VALUES(?, ?, ?, ?)"
-	for i, n := range u.inFileOrder() {
+	order := u.inFileOrder()
+	part := store.Begin(ctx, "rebuild", "building a new database", int64(len(order)), 0)
+	defer part.End()
+	for i, n := range order {
+		part.Did(1, 0)
 		if i&1023 == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}
