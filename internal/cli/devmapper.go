@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -14,8 +15,6 @@ import (
 	"fettle/internal/say"
 	"fettle/internal/store"
 	"fettle/internal/systems/devmapper"
-
-	"time"
 )
 
 // newDevmapper is the parent of what is only about containerd's devmapper snapshotter.

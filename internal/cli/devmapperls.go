@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -182,7 +183,7 @@ func rowName(r *devmapper.Row) string {
 // Widths of the narrow table: a terminal of 100 columns.
 const (
 	tableWidth = 100
-	keyWidth   = 32
+	keyWidth   = 26
 )
 
 func idText[T uint32 | uint64](id *T) string {
@@ -198,18 +199,42 @@ func (a *App) shortRows(inv *devmapper.Inventory, rows []int) {
 	for _, i := range rows {
 		snap, dev = max(snap, len(idText(inv.Rows[i].SnapshotID))), max(dev, len(idText(inv.Rows[i].DeviceID)))
 	}
-	used := max(12, tableWidth-(snap+dev+11+10+10+keyWidth+6*2))
+	ns, title := commonNamespace(inv, rows), "KEY"
+	if ns != "" {
+		title += " IN " + say.Short(say.Clean(ns), keyWidth-7)
+	}
+	used := max(12, tableWidth-(snap+dev+11+9+9+keyWidth+6*2))
 	if len(rows) > 0 {
-		a.print("%*s  %*s  %-11s  %10s  %10s  %-*s  %s", snap, "SNAP", dev, "DEV", "STATE", "MAPPED", "OWN", keyWidth, "KEY", "USED BY")
+		a.print("%*s  %*s  %-11s  %9s  %9s  %-*s  %s", snap, "SNAP", dev, "DEV", "STATE", "MAPPED", "OWN", keyWidth, title, "USED BY")
 	}
 	for _, i := range rows {
 		r := &inv.Rows[i]
-		a.print("%*s  %*s  %-11s  %10s  %10s  %-*s  %s", snap, idText(r.SnapshotID), dev, idText(r.DeviceID), orDash(stateText(r)), optBytes(r.Mapped),
-			optBytes(r.Exclusive), keyWidth, say.Short(say.Clean(orDash(rowName(r))), keyWidth), cutEnd(say.Clean(usedBy(r)), used))
+		name := rowName(r)
+		if r.Key != "" && ns != "" {
+			name = r.Key
+		}
+		a.print("%*s  %*s  %-11s  %9s  %9s  %-*s  %s", snap, idText(r.SnapshotID), dev, idText(r.DeviceID), orDash(stateText(r)), optBytes(r.Mapped),
+			optBytes(r.Exclusive), keyWidth, say.Short(say.Clean(orDash(name)), keyWidth), cutEnd(say.Clean(usedBy(r, path.Base)), used))
 		if len(r.Trouble) > 0 {
 			a.print("%*s  ! %s", snap, "", troubleText(r))
 		}
 	}
+}
+
+// commonNamespace is the namespace of all rows that have one, "" when they differ.
+func commonNamespace(inv *devmapper.Inventory, rows []int) string {
+	ns := ""
+	for _, i := range rows {
+		r := &inv.Rows[i]
+		switch {
+		case r.Key == "" || r.Namespace == ns:
+		case ns != "":
+			return ""
+		default:
+			ns = r.Namespace
+		}
+	}
+	return ns
 }
 
 // cutEnd shortens a text to n characters: the nearest user comes first.
@@ -243,8 +268,11 @@ func troubleText(r *devmapper.Row) string {
 	return strings.Join(names, ", ")
 }
 
-// usedBy says in a few words what needs a row, the nearest user first.
-func usedBy(r *devmapper.Row) string {
+// whole shows the name of an image as it is; path.Base leaves out where it came from.
+func whole(name string) string { return name }
+
+// usedBy says in a few words what needs a row, the nearest user first. image says how names of images are shown.
+func usedBy(r *devmapper.Row, image func(string) string) string {
 	var parts []string
 	for _, c := range r.Containers {
 		parts = append(parts, c.ID)
@@ -254,7 +282,7 @@ func usedBy(r *devmapper.Row) string {
 		if u.Top {
 			tops++
 			if tops == 1 {
-				parts = append(parts, u.Name)
+				parts = append(parts, image(u.Name))
 			}
 		} else {
 			layers++
@@ -264,7 +292,7 @@ func usedBy(r *devmapper.Row) string {
 		parts = append(parts, say.Count(tops-1, "more image"))
 	}
 	if tops == 0 && layers == 1 {
-		parts = append(parts, "layer of "+r.Images[0].Name)
+		parts = append(parts, "layer of "+image(r.Images[0].Name))
 	} else if layers > 0 {
 		parts = append(parts, "layer of "+say.Count(layers, "image"))
 	}
@@ -297,7 +325,7 @@ func (a *App) wideRows(inv *devmapper.Inventory, rows []int) {
 			key = r.Namespace + "/" + key
 		}
 		line := []string{r.What, idText(r.SnapshotID), idText(r.DeviceID), r.Device, r.State, r.IDState, r.Kind, byteCount(r.Mapped), byteCount(r.Exclusive),
-			byteCount(r.Size), idText(r.PoolTime), open, key, r.Backend, r.Parent, usedBy(r), troubleText(r)}
+			byteCount(r.Size), idText(r.PoolTime), open, key, r.Backend, r.Parent, usedBy(r, whole), troubleText(r)}
 		for k := range line {
 			line[k] = orDash(say.Clean(line[k]))
 		}
@@ -336,13 +364,13 @@ func (a *App) printPool(p *devmapper.PoolFacts, text string) {
 	if p.Live {
 		line += " (live)"
 	}
-	if p.DataTotal != nil {
-		line += fmt.Sprintf(": data %s of %s used, metadata %s of %s", optBytes(p.DataUsed), optBytes(p.DataTotal), optBytes(p.MetadataUsed), optBytes(p.MetadataTotal))
-	}
 	if p.BlockSize != nil {
-		line += fmt.Sprintf(", blocks of %s, transaction %d", optBytes(p.BlockSize), *p.TransactionID)
+		line += fmt.Sprintf(", blocks of %s", optBytes(p.BlockSize))
 	}
 	a.print("%s", line)
+	if p.DataTotal != nil {
+		a.print("data %s of %s used, metadata %s of %s", optBytes(p.DataUsed), optBytes(p.DataTotal), optBytes(p.MetadataUsed), optBytes(p.MetadataTotal))
+	}
 	line = fmt.Sprintf("%s, %s, %s", say.Count(p.Snapshots, "snapshot"), say.Count(p.Records, "device record"), say.Count(p.ThinDevices, "thin device"))
 	if p.Leaked > 0 {
 		line += fmt.Sprintf("; %s, at least %s to be had back", say.Count(p.Leaked, "leaked device"), bytesText(int64(min(p.Reclaimable, 1<<62))))

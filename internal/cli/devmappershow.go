@@ -109,7 +109,7 @@ func (a *App) showRow(inv *devmapper.Inventory, i int, text string) {
 	if r.Mapped != nil {
 		p("mapped", "%s, %s by no other device", optBytes(r.Mapped), optBytes(r.Exclusive))
 	}
-	p("used by", "%s", usedBy(r))
+	p("used by", "%s", usedBy(r, whole))
 	a.print("\nWHO SAYS WHAT")
 	for _, e := range inv.Claims(i) {
 		a.print("  %s: %s", say.Clean(e.Witness), say.Clean(e.Says))

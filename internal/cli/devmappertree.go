@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"path"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -60,7 +61,7 @@ func (a *App) devmapperTree(ctx context.Context, text string, set settings) erro
 				name = say.Clean(rowTitle(r))
 			}
 			a.print("%s%s  dev %s  %s  %s (own %s)  %s  %s%s", strings.Repeat("  ", min(depth, maxIndent)), snapLabel(r), idText(r.DeviceID), orDash(stateText(r)),
-				optBytes(r.Mapped), optBytes(r.Exclusive), name, say.Clean(usedBy(r)), mark)
+				optBytes(r.Mapped), optBytes(r.Exclusive), name, say.Clean(usedBy(r, path.Base)), mark)
 			return nil
 		})
 		if err != nil {

@@ -40,6 +40,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"code": scriptCode, "digest": scriptDigest, "jsonlines": scriptJSONLines, "damaged": scriptDamaged, "await": scriptAwait,
+			"unpack": scriptUnpack, "spoil": scriptSpoil,
 		},
 	})
 }
