@@ -89,12 +89,15 @@ func (m *mending) verify(ctx context.Context) (int, error) {
 // conclude prints the verdict of the repair.
 func (m *mending) conclude(again *runs.Run, sum runs.Summary, v *verification) (int, error) {
 	a := m.app
-	repaired := 0
+	done := map[int]bool{} // a finding may need several steps
 	for _, u := range m.result.Units {
 		for _, st := range u.Steps {
-			repaired += len(st.Findings)
+			for _, seq := range st.Findings {
+				done[seq] = true
+			}
 		}
 	}
+	repaired := len(done)
 	left := sum.BySeverity[finding.Error] + sum.BySeverity[finding.Warning]
 	verdict, code := finding.Repaired, exitRepaired
 	if sum.Verdict != finding.Clean {
