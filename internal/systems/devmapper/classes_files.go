@@ -90,6 +90,6 @@ var fileClasses = finding.Classes{
 		Explain: "A tool that looked at the live pool has not released its metadata snapshot. Later ones fail with \"device or resource busy\", and freed metadata blocks are not reused.",
 		Actions: []finding.ActionDoc{actIgnore}},
 	{ID: ThinXMLUnreadable, Title: "XML of the thin metadata cannot be read", Severity: finding.Error, Shape: finding.Corrupt,
-		Explain: "The file is not what thin_dump writes; what comes before the mistake is used.",
+		Explain: "The file is not what thin_dump writes: the error says in which line. Make a new one with thin_dump, or give the metadata itself, which can be read even when it is damaged.",
 		Actions: []finding.ActionDoc{actIgnore}},
 }

@@ -168,7 +168,7 @@ func (u *unit) layerNotes() []string {
 		}
 	}
 	if u.thin == nil {
-		out = append(out, "the thin metadata is not there: what it would say is left out")
+		out = append(out, "the thin metadata is left out: "+u.thinUnseen())
 	}
 	for _, b := range u.bolts {
 		if !b.whole() && len(b.report.Problems) > 0 {
