@@ -231,6 +231,30 @@ func TestParseTable(t *testing.T) {
 	}
 }
 
+func TestParseThin(t *testing.T) {
+	for _, c := range []struct {
+		table string
+		pool  string
+		id    uint32
+		bad   bool
+	}{
+		{"0 131072 thin 253:2 10", "253:2", 10, false},
+		{"0 131072 thin 253:2 16777215 8:1", "253:2", 1<<24 - 1, false},
+		{"0 131072 thin Fail", "", 0, false}, // of a kernel whose pool had lost its metadata device
+		{"0 131072 thin -", "", 0, false},
+		{"0 131072 thin 253:2 16777216", "", 0, true},
+		{"0 131072 thin 253:2 -1", "", 0, true},
+		{"0 131072 linear 253:2 10", "", 0, true},
+		{"0 131072 thin 253:2", "", 0, true},
+		{"", "", 0, true},
+	} {
+		pool, id, err := parseThin(c.table)
+		if pool != c.pool || id != c.id || (err != nil) != c.bad {
+			t.Errorf("%q: %q, %d, %v", c.table, pool, id, err)
+		}
+	}
+}
+
 func FuzzAnswers(f *testing.F) {
 	for _, s := range []string{"0 49152 thin-pool 3 112/1024 384/384 - rw discard_passdown queue_if_no_space - 1024", "0 1 thin-pool Fail",
 		"0 2097152 thin-pool 253:0 253:1 128 32768 1 skip_block_zeroing", "L--w:253:4:0:a:b", "", ":::::"} {
@@ -242,6 +266,9 @@ func FuzzAnswers(f *testing.F) {
 		}
 		if p, err := parseTable("p", s); err == nil && (p.DataBlockSectors == 0 || !filepath.IsAbs(p.MetadataDevice)) {
 			t.Errorf("%+v from %q", p, s)
+		}
+		if _, id, err := parseThin(s); err == nil && id > thinmeta.MaxDevice {
+			t.Errorf("device %d from %q", id, s)
 		}
 		if i, err := parseInfo(s); err == nil && (i.name == "" || i.open < 0 || !isNumber(i.number)) {
 			t.Errorf("%+v from %q", i, s)

@@ -32,23 +32,35 @@ func (p *Pool) Nodes(ctx context.Context) ([]Node, error) {
 		if !ok {
 			continue // "No devices found", or a device without a table
 		}
-		f := strings.Fields(table)
-		if len(f) < 5 || f[2] != "thin" {
-			return nil, &fault.Error{Op: "read the table of", Where: name, Err: fmt.Errorf("not the table of a thin device: %q", oneLine(table))}
+		pool, id, err := parseThin(table)
+		if err != nil {
+			return nil, &fault.Error{Op: "read the table of", Where: name, Err: err}
 		}
-		if f[3] != p.number && f[3] != "/dev/mapper/"+p.Name {
+		if pool != p.number && pool != "/dev/mapper/"+p.Name {
 			continue
 		}
-		id, err := strconv.ParseUint(f[4], 10, 32)
-		if err != nil || id > thinmeta.MaxDevice {
-			return nil, &fault.Error{Op: "read the table of", Where: name, Err: fmt.Errorf("device id %q", f[4])}
-		}
-		nodes = append(nodes, Node{Name: name, Device: uint32(id)})
+		nodes = append(nodes, Node{Name: name, Device: id})
 	}
 	if len(nodes) == 0 {
 		return nil, nil
 	}
 	return p.addState(ctx, nodes)
+}
+
+// parseThin reads "0 LENGTH thin POOL ID [ORIGIN]". In a pool that has failed the kernel does not say more than that; pool is empty then.
+func parseThin(table string) (pool string, id uint32, err error) {
+	f := strings.Fields(table)
+	switch {
+	case len(f) == 4 && f[2] == "thin" && (f[3] == "Fail" || f[3] == "Error" || f[3] == "-"):
+		return "", 0, nil
+	case len(f) < 5 || f[2] != "thin":
+		return "", 0, fmt.Errorf("not the table of a thin device: %q", oneLine(table))
+	}
+	n, err := strconv.ParseUint(f[4], 10, 32)
+	if err != nil || n > thinmeta.MaxDevice {
+		return "", 0, fmt.Errorf("device id %q", f[4])
+	}
+	return f[3], uint32(n), nil
 }
 
 // addState fills in who is open. A device that was removed in between is left out.
