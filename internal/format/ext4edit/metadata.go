@@ -1,0 +1,109 @@
+package ext4edit
+
+import (
+	"cmp"
+	"slices"
+
+	"fettle/internal/format/ext4"
+)
+
+// span is a run of blocks.
+type span struct{ from, n uint64 }
+
+// baseBlocks gives how many blocks at the begin of a group are taken by a copy of the superblock, group descriptors and the space
+// kept for more of them (kernel: ext4_num_base_meta_blocks).
+func (e *Edit) baseBlocks(group uint32) uint64 {
+	s := e.sb
+	per := uint64(s.BlockSize / s.DescSize)
+	metaBG := s.Incompat&ext4.IncompatMetaBG != 0
+	if metaBG && uint64(group) >= uint64(s.FirstMetaBG)*per {
+		n := uint64(0)
+		if s.HasSuper(group) {
+			n = 1
+		}
+		if in := uint64(group) % per; in == 0 || in == 1 || in == per-1 {
+			n++
+		}
+		return n
+	}
+	if !s.HasSuper(group) {
+		return 0
+	}
+	descs := (s.Groups() + per - 1) / per
+	if metaBG {
+		descs = uint64(s.FirstMetaBG)
+	}
+	return 1 + descs + uint64(s.ReservedGDTBlocks)
+}
+
+// tableBlocks gives the blocks of a group's inode table.
+func (e *Edit) tableBlocks() uint64 {
+	bytes := uint64(e.sb.InodesPerGroup) * uint64(e.sb.InodeSize)
+	return (bytes + uint64(e.sb.BlockSize) - 1) / uint64(e.sb.BlockSize)
+}
+
+// metadata lists, sorted, the blocks that can never belong to a file: superblocks, descriptors, bitmaps, inode tables. It fails when
+// they overlap or leave the file system: then nothing may be allocated or freed.
+func (e *Edit) metadata() ([]span, error) {
+	if e.meta != nil {
+		return e.meta, nil
+	}
+	list := make([]span, 0, 4*int(e.view.Groups()))
+	for g := range e.view.Groups() {
+		d, err := e.view.Group(g) // places never change
+		if err != nil {
+			return nil, err
+		}
+		if n := e.baseBlocks(g); n > 0 {
+			list = append(list, span{e.sb.GroupFirstBlock(g), n})
+		}
+		list = append(list, span{d.BlockBitmap, 1}, span{d.InodeBitmap, 1}, span{d.InodeTable, e.tableBlocks()})
+	}
+	slices.SortFunc(list, func(a, b span) int { return cmp.Compare(a.from, b.from) })
+	end := uint64(e.sb.FirstDataBlock)
+	for _, s := range list {
+		if s.from < end || s.n > e.over.limit || s.from > e.over.limit-s.n {
+			return nil, damaged("superblocks, descriptors, bitmaps and inode tables overlap at block %d or pass the end", s.from)
+		}
+		end = s.from + s.n
+	}
+	e.meta = list
+	return list, nil
+}
+
+// isMeta says whether a block is one of those of metadata.
+func (e *Edit) isMeta(block uint64) (bool, error) {
+	list, err := e.metadata()
+	if err != nil {
+		return false, err
+	}
+	i, found := slices.BinarySearchFunc(list, block, func(s span, b uint64) int { return cmp.Compare(s.from, b) })
+	return found || i > 0 && block < list[i-1].from+list[i-1].n, nil
+}
+
+// own checks that a block may be changed as part of a file: it lies in the file system, is no metadata, and is marked as in use.
+func (e *Edit) own(block uint64) error {
+	if !e.view.BlockOK(block) {
+		return damaged("block %d lies outside the file system", block)
+	}
+	meta, err := e.isMeta(block)
+	if err != nil {
+		return err
+	}
+	if meta {
+		return damaged("block %d of a file holds a bitmap, an inode table or descriptors", block)
+	}
+	used, err := e.blockInUse(block)
+	if err == nil && !used {
+		err = damaged("block %d of a file is marked as free", block)
+	}
+	return err
+}
+
+// change reads a block that belongs to a file, after the checks of own.
+func (e *Edit) change(block uint64) ([]byte, error) {
+	if err := e.own(block); err != nil {
+		return nil, err
+	}
+	return e.over.read(block)
+}
