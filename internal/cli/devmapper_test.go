@@ -11,8 +11,14 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"fettle/internal/store"
 	"fettle/internal/systems/devmapper"
 )
+
+// devmapperMain is a fettle that knows the devmapper snapshotter only, for verbs that have to recognise a store.
+func devmapperMain() {
+	os.Exit(Main(Env{Systems: []store.System{devmapper.System{}}, Version: "v0.0.0-test", In: os.Stdin, Out: os.Stdout, Err: os.Stderr}, os.Args[1:]))
+}
 
 // scriptUnpack lays out one of the small sets of the devmapper snapshotter in testdata/devmapper: unpack healthy DIR. They were made by
 // the lab with seed 1: two images of three layers, three containers, a pull under way. The damaged one has a left-over record, a leaked

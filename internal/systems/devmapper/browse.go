@@ -25,7 +25,7 @@ import (
 //	containers/NAMESPACE/ID   and leases and images likewise
 //	files/NAME/...            every file as it is: buckets and keys of databases, the superblock of the thin metadata
 //
-// The joined part is small and built once; files are read when they are looked at.
+// The joined part is made from the inventory, a directory at a time; files are read when they are looked at.
 type view struct {
 	u    *unit
 	inv  *Inventory
@@ -37,8 +37,9 @@ type branch struct {
 	kind    string
 	names   []string // in order
 	below   map[string]*branch
-	row     int // of the inventory, -1 for none
-	says    []finding.Evidence
+	grow    func(b *branch) // makes what is below when it is first looked at; nil afterwards
+	row     int             // of the inventory, -1 for none
+	says    func() finding.Evidence
 	content func(ctx context.Context, w io.Writer) error // nil for directories
 }
 
@@ -55,7 +56,7 @@ func (u *unit) Browse(ctx context.Context, env store.BrowseEnv) (store.View, err
 
 func newBranch() *branch { return &branch{kind: "dir", below: map[string]*branch{}, row: -1} }
 
-// put adds a thing under a path; one that is there already gets another name.
+// put adds a thing under a path below b; when the name is taken it gets another one.
 func (b *branch) put(leaf *branch, path ...string) {
 	for _, name := range path[:len(path)-1] {
 		b = b.dir(name)
@@ -79,26 +80,51 @@ func (b *branch) dir(name string) *branch {
 // treeTops are the directories below the root.
 var treeTops = []string{"snapshots", "devices", "ids", "thin", "containers", "leases", "images", "files"}
 
-// plant builds the joined part.
+// plant prepares the joined part: what is in a directory is made when somebody looks.
 func (v *view) plant() {
 	for _, t := range treeTops {
 		v.root.dir(t)
 	}
+	v.root.below["snapshots"].grow = v.growSnapshots
+	v.root.below["devices"].grow = v.growDevices
+	v.root.below["ids"].grow = v.growIDs
+	v.root.below["thin"].grow = v.growThin
+	if v.inv.j.meta != nil {
+		v.root.below["containers"].grow = v.growContainers
+		v.root.below["leases"].grow = v.growLeases
+		v.root.below["images"].grow = v.growImages
+	}
+}
+
+// grown is the branch with what is below it.
+func (b *branch) grown() *branch {
+	if grow := b.grow; grow != nil {
+		b.grow = nil
+		grow(b)
+	}
+	return b
+}
+
+func (v *view) growSnapshots(b *branch) {
 	for i := range v.inv.Rows {
 		r := &v.inv.Rows[i]
-		if r.snap != nil || len(r.entries) > 0 {
-			ns, key := r.Namespace, r.Key
-			if key == "" {
-				ns, key = "-", r.Backend
-			}
-			v.root.put(v.rowLeaf(i, snapKind(r)), "snapshots", ns, key)
+		if r.snap == nil && len(r.entries) == 0 {
+			continue
 		}
-		if r.rec != nil {
-			v.root.put(v.rowLeaf(i, "record"), "devices", r.Device)
+		ns, key := r.Namespace, r.Key
+		if key == "" {
+			ns, key = "-", r.Backend
+		}
+		b.put(v.rowLeaf(i, snapKind(r)), ns, key)
+	}
+}
+
+func (v *view) growDevices(b *branch) {
+	for i := range v.inv.Rows {
+		if r := &v.inv.Rows[i]; r.rec != nil {
+			b.put(v.rowLeaf(i, "record"), r.Device)
 		}
 	}
-	v.plantPool()
-	v.plantMeta()
 }
 
 func snapKind(r *Row) string {
@@ -115,7 +141,7 @@ func (v *view) rowLeaf(i int, kind string) *branch {
 }
 
 // textLeaf shows a value and what is said about it.
-func textLeaf(kind string, row int, value any, says ...finding.Evidence) *branch {
+func textLeaf(kind string, row int, value any, says func() finding.Evidence) *branch {
 	return &branch{kind: kind, row: row, says: says, content: func(_ context.Context, w io.Writer) error { return writeJSON(w, value) }}
 }
 
@@ -126,56 +152,67 @@ func writeJSON(w io.Writer, value any) error {
 	return enc.Encode(value)
 }
 
-func (v *view) plantPool() {
-	j := v.inv.j
-	if j.pool != nil {
-		for i := range j.pool.IDs {
-			id := &j.pool.IDs[i]
-			text, row := idStateName(id.State), -1
-			if id.Err != nil {
-				text = id.Err.Error()
-			} else if all := v.inv.index.byDev[id.ID]; len(all) > 0 {
-				row = all[0]
-			}
-			v.root.put(textLeaf("id", row, text, says(witPool+" device_ids", "%s: %s", id.Key, text)), "ids", id.Key)
-		}
+// rowOfDevice is the first row about a device id, -1 for none.
+func (v *view) rowOfDevice(id uint32) int {
+	if all := v.inv.index.byDev[id]; len(all) > 0 {
+		return all[0]
 	}
-	if j.thin == nil {
+	return -1
+}
+
+func (v *view) growIDs(b *branch) {
+	pool := v.inv.j.pool
+	if pool == nil {
 		return
 	}
-	for i := range j.thin.report.Devices {
-		id := j.thin.report.Devices[i].ID
-		row := -1
-		if all := v.inv.index.byDev[id]; len(all) > 0 {
-			row = all[0]
+	for i := range pool.IDs {
+		id := &pool.IDs[i]
+		text, row := idStateName(id.State), -1
+		if id.Err != nil {
+			text = id.Err.Error()
+		} else {
+			row = v.rowOfDevice(id.ID)
 		}
-		v.root.put(&branch{kind: "thin", row: row, content: func(ctx context.Context, w io.Writer) error { return v.writeRuns(ctx, id, w) }},
-			"thin", strconv.FormatUint(uint64(id), 10))
+		b.put(textLeaf("id", row, text, func() finding.Evidence { return says(witPool+" device_ids", "%s: %s", id.Key, text) }), id.Key)
 	}
 }
 
-func (v *view) plantMeta() {
-	m := v.inv.j.meta
-	if m == nil {
+func (v *view) growThin(b *branch) {
+	if v.inv.j.thin == nil {
 		return
 	}
-	row := func(ns, key string) int {
-		if i, ok := v.inv.index.byEntry[nsKey{ns, key}]; ok {
-			return i
-		}
-		return -1
+	for i := range v.inv.j.thin.report.Devices {
+		id := v.inv.j.thin.report.Devices[i].ID
+		b.put(&branch{kind: "thin", row: v.rowOfDevice(id), content: func(ctx context.Context, w io.Writer) error { return v.writeRuns(ctx, id, w) }},
+			strconv.FormatUint(uint64(id), 10))
 	}
+}
+
+func (v *view) growContainers(b *branch) {
+	m := v.inv.j.meta
 	for i := range m.Containers {
 		c := &m.Containers[i]
-		v.root.put(textLeaf("containr", row(c.Namespace, c.SnapshotKey), c, says(witMeta, "runs on snapshot %s, image %s", c.SnapshotKey, c.Image)), "containers", c.Namespace, c.ID)
+		row := -1
+		if k, ok := v.inv.index.byEntry[nsKey{c.Namespace, c.SnapshotKey}]; ok {
+			row = k
+		}
+		b.put(textLeaf("containr", row, c, func() finding.Evidence { return says(witMeta, "runs on snapshot %s, image %s", c.SnapshotKey, c.Image) }), c.Namespace, c.ID)
 	}
+}
+
+func (v *view) growLeases(b *branch) {
+	m := v.inv.j.meta
 	for i := range m.Leases {
 		l := &m.Leases[i]
-		v.root.put(textLeaf("lease", -1, l, says(witMeta, "holds %d snapshots", len(l.Snapshots))), "leases", l.Namespace, l.ID)
+		b.put(textLeaf("lease", -1, l, func() finding.Evidence { return says(witMeta, "holds %d snapshots", len(l.Snapshots)) }), l.Namespace, l.ID)
 	}
+}
+
+func (v *view) growImages(b *branch) {
+	m := v.inv.j.meta
 	for i := range m.Images {
 		img := &m.Images[i]
-		v.root.put(textLeaf("image", -1, img, says(witMeta, "target %s", img.Digest)), "images", img.Namespace, img.Name)
+		b.put(textLeaf("image", -1, img, func() finding.Evidence { return says(witMeta, "target %s", img.Digest) }), img.Namespace, img.Name)
 	}
 }
 
@@ -276,7 +313,7 @@ func (v *view) Lookup(ctx context.Context, path []string, _ bool) (store.Node, e
 		if b.content != nil {
 			return store.Node{}, fmt.Errorf("%s is a %s, not a directory: %w", v.Format(path[:i]), b.kind, errNoNode{})
 		}
-		if b = b.below[name]; b == nil {
+		if b = b.grown().below[name]; b == nil {
 			return store.Node{}, errNoNode{partly: !v.inv.Whole}
 		}
 	}
@@ -308,6 +345,7 @@ func (v *view) List(ctx context.Context, dir store.Node, _ bool) ([]store.Node, 
 	if b.content != nil {
 		return nil, fmt.Errorf("a %s is no directory", b.kind)
 	}
+	b.grown()
 	out := make([]store.Node, 0, len(b.names))
 	for _, name := range b.names {
 		path := append(dir.Path[:len(dir.Path):len(dir.Path)], name)
@@ -328,9 +366,10 @@ func (v *view) Stat(_ context.Context, n store.Node) ([]store.Field, error) {
 	}
 	b := n.Handle.(*branch)
 	if b.content == nil {
-		out = append(out, store.Field{Name: "entries", Value: strconv.Itoa(len(b.names))})
+		out = append(out, store.Field{Name: "entries", Value: strconv.Itoa(len(b.grown().names))})
 	}
-	for _, e := range b.says {
+	if b.says != nil {
+		e := b.says()
 		out = append(out, store.Field{Name: e.Witness, Value: e.Says})
 	}
 	if b.row >= 0 {
