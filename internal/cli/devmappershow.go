@@ -139,6 +139,8 @@ func rowTitle(r *devmapper.Row) string {
 		return "thin device " + idText(r.DeviceID) + " without a record"
 	case devmapper.RowEntry:
 		return "entry " + name + " of meta.db without a snapshot"
+	case devmapper.RowMissing:
+		return "snapshot " + name + ", which is missing"
 	}
 	return "device id " + idText(r.DeviceID) + " without a record and a device"
 }

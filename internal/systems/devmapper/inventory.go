@@ -18,6 +18,7 @@ const (
 	RowRecord   = "record"   // a device record without a snapshot
 	RowThin     = "thin"     // a thin device without a readable record
 	RowEntry    = "entry"    // an entry of meta.db whose snapshot is not there
+	RowMissing  = "missing"  // a snapshot that containers run on and no layer has
 	RowID       = "id"       // a device id that is taken or faulty, without a record and a device
 )
 
@@ -325,6 +326,14 @@ func (inv *Inventory) entryRows() {
 		e := &inv.j.meta.Entries[i]
 		if _, ok := inv.index.byEntry[nsKey{e.Namespace, e.Key}]; !ok {
 			inv.add(Row{What: RowEntry, entries: []int{i}})
+		}
+	}
+	for i := range inv.j.meta.Containers {
+		c := &inv.j.meta.Containers[i]
+		at := nsKey{c.Namespace, c.SnapshotKey}
+		if _, ok := inv.index.byEntry[at]; !ok && c.SnapshotKey != "" {
+			inv.index.byEntry[at] = len(inv.Rows)
+			inv.add(Row{What: RowMissing, Namespace: c.Namespace, Key: c.SnapshotKey})
 		}
 	}
 }

@@ -124,6 +124,10 @@ func TestInventory(t *testing.T) {
 		{name: "entry without snapshot", change: func(e *evidence) {
 			e.meta.Entries = append(e.meta.Entries, snapshotdb.Entry{Namespace: "n", Key: "x", Name: "n/9/x"})
 		}, want: append(slices.Clone(healthy), "entry x !metadb-dangling-backend")},
+		{name: "container without snapshot", change: func(e *evidence) {
+			e.meta.Containers = append(e.meta.Containers, snapshotdb.Container{Namespace: "n", ID: "a", SnapshotKey: "gone"}, snapshotdb.Container{Namespace: "n", ID: "b", SnapshotKey: "gone"},
+				snapshotdb.Container{Namespace: "n", ID: "none"})
+		}, want: append(slices.Clone(healthy), "missing gone container a container b !container-snapshot-missing")},
 		{name: "only records", change: func(e *evidence) { e.store, e.meta, e.thin = nil, nil, nil }, want: []string{
 			"record snap 1 dev 1 Deactivated taken", "record snap 2 dev 2 Deactivated taken", "record snap 3 dev 3 Activated taken"}},
 		{name: "only thin devices", change: func(e *evidence) { e.store, e.meta, e.pool = nil, nil, nil }, want: []string{"thin dev 1 10/1", "thin dev 2 12/0", "thin dev 3 15/3"}},

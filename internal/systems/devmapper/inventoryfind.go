@@ -81,11 +81,24 @@ func (inv *Inventory) rowsOf(f *judged) []int {
 	if id, ok := parseDevice(f.Subject); ok && len(out) == 0 {
 		add(ix.byDev[id]...)
 	}
+	if parent, child, ok := parseLink(f.Subject); ok && len(out) == 0 {
+		add(ix.bySnapID[child]...)
+		add(ix.bySnapID[parent]...)
+	}
 	for _, name := range strings.Split(f.Subject, ",") {
 		k, ok := ix.byRecord[name]
 		at(k, ok)
 	}
 	return out
+}
+
+// parseLink reads "parents/3/4", an entry of v1/parents.
+func parseLink(s string) (parent, child uint64, ok bool) {
+	rest, is := strings.CutPrefix(s, "parents/")
+	a, b, both := strings.Cut(rest, "/")
+	parent, err1 := strconv.ParseUint(a, 10, 64)
+	child, err2 := strconv.ParseUint(b, 10, 64)
+	return parent, child, is && both && err1 == nil && err2 == nil
 }
 
 // parseDevice reads "dev_id 7", "dev 7" and "dev7".
@@ -267,8 +280,12 @@ func (inv *Inventory) metaClaims(r *Row) []finding.Evidence {
 			out = append(out, says(witMeta+" "+e.Namespace+"/"+e.Key, "kept from garbage collection by the label gc.root=%s", v))
 		}
 	}
-	if len(out) == 0 && r.Backend != "" {
+	switch {
+	case len(out) > 0:
+	case r.Backend != "":
 		out = append(out, says(witMeta, "no entry refers to %s", r.Backend))
+	case r.What == RowMissing:
+		out = append(out, says(witMeta, "has no snapshot %s/%s", r.Namespace, r.Key))
 	}
 	for _, c := range r.Containers {
 		text := "runs on it"
