@@ -130,19 +130,19 @@ func (p *Pool) settle(ctx context.Context, d desk) (Status, error) {
 	return s, d.remove()
 }
 
-// reserve takes the snapshot; nothing is held so far. Once the marker is durable, ctx does not interrupt any more.
+// reserve takes the snapshot; nothing is held so far. Once a message was sent, ctx does not interrupt any more.
 func (h *hold) reserve(ctx context.Context) (err error) {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := h.desk.write(0); err != nil {
+	// The watchdog comes first: a marker that a killed process leaves without a snapshot would claim somebody else's later.
+	if h.dog, err = startWatchdog(h.pool.Name, h.desk.dir, h.lock); err != nil {
 		return err
 	}
-	h.asked = true
-	if h.dog, err = startWatchdog(h.pool.Name, h.desk.dir, h.lock); err != nil {
-		h.asked = false
+	if err := h.desk.write(0); err != nil {
 		return errors.Join(err, h.desk.remove())
 	}
+	h.asked = true
 	ctx = context.WithoutCancel(ctx)
 	// dmsetup keeps the watchdog waiting as well: otherwise it might look before an orphaned dmsetup has done its work.
 	err = h.pool.message(ctx, []*os.File{h.dog.life}, "reserve_metadata_snap")
