@@ -1,0 +1,17 @@
+// Package lustre checks the namespace that the metadata targets (MDTs) of one Lustre file system share: which names lead to which
+// objects, what the objects say about their names, and what each target keeps to find them.
+//
+//	open      images or devices of one file system; refuses what cannot be trusted (open.go, target.go, landmarks.go)
+//	sweep     every MDT in storage order, in parallel: inode tables, directory blocks, object index; emits claims (sweep*.go)
+//	match     claims about one FID come together; a group in which all agree is done with (match.go, group.go, fine.go)
+//	parents   where the directories are that only link EAs speak of, for groups that could not be judged without (match.go)
+//	judge     pure functions of one group whose records were read again (judge*.go)
+//	report    findings with paths, what causes what (report.go, path.go)
+//
+// The witnesses about an object are: the inode with its LMA, link EA and LMV; the names with their FIDs; '..'; the object index;
+// agents; /REMOTE_PARENT_DIR; /PENDING. Claims hold hashes of (parent, name) rather than names, so that they stay small;
+// whatever disagrees is read again.
+//
+// What holds: nothing is written to a target; memory stays within the budget however many inodes there are; what would depend on
+// an MDT that was not given is not judged. Judges must not read, and must not know where claims come from.
+package lustre

@@ -1,0 +1,131 @@
+package lustre
+
+import (
+	"fmt"
+
+	"fettle/internal/format/lustre"
+)
+
+// place is an inode of a target.
+type place struct {
+	mdt int
+	ino uint32
+}
+
+// tenant is what an inode says of itself when it is read again.
+type tenant struct {
+	unread   bool // it cannot be read
+	free     bool
+	held     bool // belongs to the target itself
+	agent    bool
+	known    bool // has an LMA
+	fid      lustre.FID
+	mode     uint16
+	links    uint16
+	gen      uint32
+	hasLink  bool
+	link     lustre.LinkEA
+	crash    error // the link EA has no usable header
+	problems []lustre.Problem
+}
+
+// knows tells whether the link EA has the record.
+func (t *tenant) knows(l lustre.Link) bool { return t != nil && t.link.Has(l.Parent, l.Name) }
+
+// String says in a line what the inode is.
+func (t *tenant) String() string {
+	switch {
+	case t == nil || t.unread:
+		return "cannot be read"
+	case t.free:
+		return "is free"
+	case t.held:
+		return "is a file of the target itself"
+	case t.agent:
+		return "is an agent for " + t.fid.String()
+	case !t.known:
+		return fmt.Sprintf("is a %s without an LMA", typeName(typeOf(t.mode)))
+	}
+	return fmt.Sprintf("is the %s %v", typeName(typeOf(t.mode)), t.fid)
+}
+
+// written is what a directory entry says when it is read again.
+type written struct {
+	text   string
+	parent lustre.FID // of the directory
+	sure   bool       // the directory says which FID it has
+	typ    uint8
+	ino    uint32
+	fid    lustre.FID
+	hasFID bool
+}
+
+func (w *written) link() lustre.Link { return lustre.Link{Parent: w.parent, Name: w.text} }
+
+// What is known of the place that a record of a link EA speaks of.
+const (
+	lookUnseen = iota // the parent's MDT was not given
+	lookGone          // there is no such directory
+	lookFree          // the directory has no such name
+	lookTaken         // the name leads elsewhere
+)
+
+// lookup is what a directory has under the name of a link EA's record.
+type lookup struct {
+	state  int
+	dir    place
+	entry  written
+	at     int64
+	agent  lustre.FID // the entry's inode is an agent for this FID
+	exists bool       // the object that the entry's FID names exists
+}
+
+// facts are what was read again for one group.
+type facts struct {
+	inodes  map[place]*tenant
+	far     map[lustre.FID]*tenant // objects that agents under a name of the group stand for
+	texts   []written              // of the names, in their order
+	lookups map[lustre.Link]*lookup
+	blocked []lustre.FID // directories of which it is not known where they are
+}
+
+// tenant gives what was read of an inode, nil if it was not looked at.
+func (f *facts) tenant(mdt int, ino uint32) *tenant { return f.inodes[place{mdt, ino}] }
+
+// links are the sane records of an object's link EA, each once.
+func (f *facts) links(o *object) []lustre.Link {
+	t := f.tenant(o.mdt, o.ino)
+	if t == nil {
+		return nil
+	}
+	seen := map[lustre.Link]bool{}
+	var out []lustre.Link
+	for _, l := range t.link.Links {
+		if l.Parent.Sane() && lustre.BadName(l.Name) == "" && !seen[l] {
+			seen[l] = true
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
+// typeName is a word for the type of a directory entry.
+func typeName(t uint8) string {
+	switch t {
+	case 1:
+		return "file"
+	case 2:
+		return "directory"
+	case 3:
+		return "character device"
+	case 4:
+		return "block device"
+	case 5:
+		return "FIFO"
+	case 6:
+		return "socket"
+	case 7:
+		return "symbolic link"
+	}
+	return fmt.Sprintf("object of type %d", t)
+}

@@ -1,0 +1,173 @@
+package lustre
+
+import (
+	"fmt"
+
+	"fettle/internal/format/lustre"
+)
+
+// directory judges what only directories have: one name, '..', a link count that counts sub-directories, stripes.
+func (j *judge) directory(o *object) {
+	d := j.dirOf(o)
+	if d == nil {
+		return // its blocks could not be read, which is told by itself
+	}
+	j.dirLinks(o, d)
+	var n *name
+	if len(j.names) == 1 {
+		n = &j.names[0]
+	}
+	if len(j.names) > 1 {
+		j.severalNames(o, d)
+	}
+	if n != nil && !j.special() {
+		j.dotdot(o, d, n)
+	}
+	for _, f := range stripeFaults(j.about, o, n, d, j.s) {
+		j.stripe(o, d, f)
+	}
+	if d.misplaced > 0 {
+		j.wholesale(o, d)
+	}
+}
+
+// dirLinks judges a directory's link count. 1 stands for more than fit.
+func (j *judge) dirLinks(o *object, d *dirSum) {
+	have, want := int(o.links), 2+int(d.subdirs)
+	if have == 1 || have == want {
+		return
+	}
+	f := j.add(BadNlink, j.objectSays(o), says(j.s.inodeText(o.mdt, o.ino)+", entries", "%d sub-directories", d.subdirs)).on(j, o)
+	if len(j.names) > 0 {
+		f.Evidence = append(f.Evidence, j.nameSays(0))
+		f.at(j, 0)
+	}
+	f.values(fmt.Sprintf("%d links", have), fmt.Sprintf("%d links", want))
+	f.Title = fmt.Sprintf("the directory has %d links and %d sub-directories", have, d.subdirs)
+	f.causes(keyHarm(o.mdt, o.ino), keyChild(j.fid)).unless(keyType(j.fid, have-want))
+}
+
+// severalNames reports a directory with more than one name.
+func (j *judge) severalNames(o *object, d *dirSum) {
+	f := j.add(DirectoryTwice, j.objectSays(o), j.linkSays(o)).on(j, o)
+	right := -1
+	for i := range j.names {
+		if i < 8 {
+			f.Evidence = append(f.Evidence, j.nameSays(i))
+		}
+		if right < 0 && j.knownBy(o, i) && j.texts[i].parent == d.up {
+			right = i
+		}
+	}
+	f.Evidence = append(f.Evidence, says("'..'", "leads to %v, inode %d", d.up, d.upIno))
+	f.at(j, max(right, 0))
+	f.Detail.Entries = j.allEntries()
+	if right >= 0 {
+		f.Why = "the link EA and '..' know this name"
+	}
+	f.provides(keyObject(j.fid))
+}
+
+// dotdot compares '..' with the directory's name.
+func (j *judge) dotdot(o *object, d *dirSum, n *name) {
+	t := &j.texts[0]
+	if !t.sure {
+		return
+	}
+	wantIno := n.dir
+	if n.mdt != o.mdt {
+		wantIno = j.s.remotes[o.mdt]
+	}
+	lacks := !d.has(dirUpFID) && j.s.dirdata[o.mdt]
+	if d.has(dirUp) && !lacks && (d.up == t.parent || !d.has(dirUpFID)) && d.upIno == wantIno {
+		return
+	}
+	up := "is not there"
+	switch {
+	case d.has(dirUpFID):
+		up = fmt.Sprintf("leads to %v, inode %d", d.up, d.upIno)
+	case d.has(dirUp):
+		up = fmt.Sprintf("leads to inode %d and has no FID", d.upIno)
+	}
+	f := j.add(DotdotMismatch, says(fmt.Sprintf("'..' in %s", j.s.inodeText(o.mdt, o.ino)), "%s", up), j.nameSays(0), j.linkSays(o)).on(j, o)
+	f.at(j, 0)
+	f.values(up, fmt.Sprintf("leads to %v, inode %d", t.parent, wantIno))
+	f.Detail.Entry = &entryDetail{MDT: j.s.indexes[o.mdt], Dir: o.ino, At: d.upAt, Name: "..", Inode: d.upIno, Type: 2}
+	if d.has(dirUpFID) {
+		f.Detail.Entry.FID = d.up.String()
+	}
+	f.Detail.Parent, f.Detail.WantInode = t.parent.String(), wantIno
+	f.Rests = append(f.Rests, record{MDT: j.s.indexes[o.mdt], At: d.upAt})
+	f.causes(keyObject(j.fid))
+}
+
+// stripe reports a fault of a striped directory or shard.
+func (j *judge) stripe(o *object, d *dirSum, p stripeFault) {
+	f := j.add(p.class, j.objectSays(o)).on(j, o)
+	if o.has(objLMV) {
+		if v, err := lustre.DecodeLMV(o.lmv); err == nil {
+			f.Evidence = append(f.Evidence, says(j.s.inodeText(o.mdt, o.ino)+", LMV", "%v", v))
+		}
+	} else {
+		f.Evidence = append(f.Evidence, says(j.s.inodeText(o.mdt, o.ino)+", LMV", "is not there"))
+	}
+	if len(j.names) > 0 {
+		f.Evidence = append(f.Evidence, j.nameSays(0), j.linkSays(o))
+		if m, err := lustre.DecodeLMV(j.names[0].master); err == nil && j.names[0].has(nameInMaster) {
+			f.Evidence = append(f.Evidence, says("LMV of the master", "%v", m))
+		}
+		f.at(j, 0)
+	}
+	f.Evidence = append(f.Evidence, says(j.s.inodeText(o.mdt, o.ino)+", entries", "%d shards, %d other names", d.shards, d.others))
+	f.values(p.have, p.want)
+	if p.index >= 0 {
+		k := p.index
+		f.Detail.WantStripe = &k
+	}
+	switch p.class {
+	case ShardName:
+		j.shardName(f, p)
+	case StripeLost:
+		f.causes(keyHarm(o.mdt, o.ino), keyChild(j.fid))
+	case MasterName:
+	default:
+		f.provides(keyLMV(j.fid), keyObject(j.fid))
+	}
+}
+
+// shardName adds what a wrong number in the name of a shard explains: its link EA and the master's gap.
+func (j *judge) shardName(f *draft, p stripeFault) {
+	if f.Detail.Entry != nil && p.index >= 0 {
+		f.Detail.Want = lustre.ShardName(j.fid, p.index)
+	}
+	for i := range j.names {
+		if j.texts[i].sure {
+			f.provides(keyChild(j.texts[i].parent))
+		}
+	}
+	f.provides(keyObject(j.fid))
+	// That the link EA does not know the wrong name is the same fault.
+	kept := j.found[:0]
+	own := *f
+	for _, d := range j.found[:len(j.found)-1] {
+		if d.Class != UnmatchedPair && d.Class != LinkMissing {
+			kept = append(kept, d)
+		}
+	}
+	j.found = append(kept, own)
+}
+
+// wholesale reports names of a shard that only seem misplaced, because the shard's layout is wrong.
+func (j *judge) wholesale(o *object, d *dirSum) {
+	for _, f := range j.found {
+		if f.Class == ShardLMVWrong || f.Class == ShardLMVMissing {
+			b := j.add(BadNameHash, says(j.s.inodeText(o.mdt, o.ino)+", entries", "%d of %d names do not belong into the shard that its LMV says it is", d.misplaced, d.shards+d.others), j.objectSays(o)).on(j, o)
+			if len(j.names) > 0 {
+				b.at(j, 0)
+			}
+			b.causes(keyLMV(j.fid)).prefer("ignore", "the layout of the shard is wrong, not its names: nothing must be moved")
+			b.Title = "names seem to be in the wrong shard, because the shard's layout is wrong"
+			return
+		}
+	}
+}

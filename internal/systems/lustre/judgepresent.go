@@ -1,0 +1,245 @@
+package lustre
+
+import (
+	"fmt"
+	"slices"
+
+	"fettle/internal/format/lustre"
+)
+
+// present judges an object that exists.
+func (j *judge) present(o *object) {
+	j.objectIndex(o)
+	if j.unnamed(o) {
+		return
+	}
+	if o.has(objNoLMA) && j.oldStyle(o) {
+		return
+	}
+	for i := range j.names {
+		j.name(o, i)
+	}
+	for _, g := range j.agents {
+		if !j.used(g) {
+			j.loneAgent(g, false)
+		}
+	}
+	if len(j.names) == 0 {
+		j.orphan(o)
+	} else {
+		j.remoteParent(o)
+		j.linkEA(o)
+	}
+	if dirMode(o.mode) {
+		j.directory(o)
+	}
+}
+
+// oldStyle tells whether an inode without an LMA needs none: it is an object of Lustre 1.8, whose FID is made of inode number and
+// generation, or its name already tells what it is.
+func (j *judge) oldStyle(o *object) bool {
+	if !j.s.dirdata[o.mdt] {
+		return true
+	}
+	for i := range j.names {
+		if j.texts[i].sure && !j.texts[i].parent.IsIGIF() {
+			return false
+		}
+	}
+	if len(j.names) > 0 {
+		return true
+	}
+	for _, l := range j.lookups {
+		if l.state == lookTaken && l.dir.mdt == o.mdt && l.entry.ino == o.ino {
+			return true // the group of the FID in that name tells it
+		}
+	}
+	return false
+}
+
+// objectIndex compares the object with the object index.
+func (j *judge) objectIndex(o *object) {
+	if !j.s.hasOI[o.mdt] || o.has(objNoLMA) {
+		return
+	}
+	wanted := lustre.InOI(j.fid, o.compat)
+	found := false
+	for _, e := range j.index {
+		if e == (indexed{o.mdt, o.ino, o.gen}) {
+			found = true
+			continue
+		}
+		if len(j.objects) > 1 && slices.ContainsFunc(j.objects, func(p object) bool { return p.mdt == e.mdt && p.ino == e.ino }) {
+			continue // the index has the inode that only claims to be it
+		}
+		if wanted && e.mdt == o.mdt && !slices.Contains(j.index, indexed{o.mdt, o.ino, o.gen}) {
+			d := j.add(IndexStale, append(j.indexSays(), j.objectSays(o), j.tenantSays(e.mdt, e.ino))...).on(j, o)
+			d.values(fmt.Sprintf("inode %d, generation %d", e.ino, e.gen), fmt.Sprintf("inode %d, generation %d", o.ino, o.gen))
+			d.Detail.WantInode = o.ino
+			d.Rests = append(d.Rests, record{MDT: j.s.indexes[e.mdt], Index: j.fid.String()})
+			return
+		}
+		d := j.add(IndexStale, append(j.indexSays(), j.objectSays(o), j.tenantSays(e.mdt, e.ino))...)
+		d.inode(j.s, e.mdt, e.ino).values(fmt.Sprintf("inode %d, generation %d", e.ino, e.gen), "no entry")
+		d.Rests = append(d.Rests, record{MDT: j.s.indexes[e.mdt], Index: j.fid.String()})
+	}
+	if wanted && !found {
+		d := j.add(IndexMissing, j.objectSays(o), says(fmt.Sprintf("object index of MDT%04x", j.s.indexes[o.mdt]), "has no entry for %v", j.fid)).on(j, o)
+		d.values("no entry", fmt.Sprintf("inode %d, generation %d", o.ino, o.gen))
+		d.Rests = append(d.Rests, record{MDT: j.s.indexes[o.mdt], Index: j.fid.String()})
+	}
+}
+
+// duplicate reports that several inodes say that they are the object, and gives the one that most witnesses mean.
+func (j *judge) duplicate() *object {
+	best, most := 0, -1
+	d := j.add(DuplicateFID)
+	for i := range j.objects {
+		o := &j.objects[i]
+		score := 0
+		if slices.Contains(j.index, indexed{o.mdt, o.ino, o.gen}) {
+			score++
+		}
+		for k := range j.names {
+			n := &j.names[k]
+			if n.mdt == o.mdt && n.ino == o.ino {
+				score++
+			}
+			if slices.Contains(j.links(o), j.linkOf(k)) {
+				score++
+			}
+		}
+		if score > most {
+			best, most = i, score
+		}
+		d.Evidence = append(d.Evidence, j.objectSays(o), j.linkSays(o))
+		d.Detail.Inodes = append(d.Detail.Inodes, inodeDetail{j.s.indexes[o.mdt], o.ino, linkText(j.links(o))})
+	}
+	o := &j.objects[best]
+	d.Evidence = append(d.Evidence, j.indexSays()...)
+	for i := range j.names {
+		if i < 8 {
+			d.Evidence = append(d.Evidence, j.nameSays(i))
+		}
+	}
+	d.on(j, o).provides(keyDuplicate(j.fid), keyObject(j.fid))
+	for i := range j.objects {
+		if p := &j.objects[i]; i != best {
+			d.Rests = append(d.Rests, record{MDT: j.s.indexes[p.mdt], Inode: p.ino})
+		}
+	}
+	d.Why = fmt.Sprintf("index and names mean inode %d of MDT%04x", o.ino, j.s.indexes[o.mdt])
+	d.Title = fmt.Sprintf("%d inodes say that they are %v", len(j.objects), j.fid)
+	return o
+}
+
+// name judges one name of the object.
+func (j *judge) name(o *object, i int) {
+	n, t := &j.names[i], &j.texts[i]
+	if n.has(nameInsane) {
+		d := j.add(DirentFIDInsane, j.nameSays(i), j.objectSays(o)).at(j, i).on(j, o)
+		d.values(t.fid.String(), j.fid.String()).provides(keyObject(j.fid))
+	}
+	if n.has(nameNoFID) && j.s.dirdata[n.mdt] {
+		j.add(NoFID, j.nameSays(i), j.objectSays(o)).at(j, i).on(j, o).values("no FID", j.fid.String())
+	}
+	if have, want := n.typ, typeOf(o.mode); have != want {
+		j.badType(o, i, have, want)
+	}
+	if n.has(nameMisplaced) {
+		d := j.add(BadNameHash, j.nameSays(i), j.objectSays(o), j.linkSays(o)).at(j, i).on(j, o)
+		d.unless(keyLMV(t.parent))
+		d.Title = fmt.Sprintf("%q is in a shard that its hash does not lead to", shown(t.text))
+		if !j.knownBy(o, i) {
+			d.Why = "the object does not know the name: it may be the name that is wrong"
+		}
+	}
+	j.entryInode(o, i)
+}
+
+// knownBy tells whether the object's link EA has the name.
+func (j *judge) knownBy(o *object, i int) bool { return slices.Contains(j.links(o), j.linkOf(i)) }
+
+// badType reports a name of the wrong type. The directory's link count is judged as if it were right.
+func (j *judge) badType(o *object, i int, have, want uint8) {
+	n, t := &j.names[i], &j.texts[i]
+	d := j.add(BadType, j.nameSays(i), j.objectSays(o)).at(j, i).on(j, o)
+	d.values(typeName(have), typeName(want))
+	d.Title = fmt.Sprintf("the name of the %s says %s", typeName(want), typeName(have))
+	if n.mdt != o.mdt && !t.sure {
+		return
+	}
+	switch {
+	case have == 2:
+		d.provides(keyType(t.parent, -1))
+	case want == 2:
+		d.provides(keyType(t.parent, 1))
+	}
+	d.provides(keyChild(t.parent))
+}
+
+// entryInode compares the inode number of a name with where the object is.
+func (j *judge) entryInode(o *object, i int) {
+	n, w := &j.names[i], &j.texts[i]
+	if n.mdt == o.mdt && n.ino == o.ino || n.mdt != o.mdt && j.agentAt(n.mdt, n.ino) {
+		return
+	}
+	t := j.tenant(n.mdt, n.ino)
+	for k := range j.objects { // a duplicate is reported as such
+		if p := &j.objects[k]; p.mdt == n.mdt && p.ino == n.ino {
+			return
+		}
+	}
+	if !j.knownBy(o, i) {
+		other := t
+		if t != nil && t.agent && t.fid != j.fid {
+			other = j.far[t.fid]
+		}
+		if other != nil && other.known && other.fid != j.fid && other.knows(w.link()) {
+			j.wrongFID(i, other.fid, other).provides(keyInode(n.mdt, n.ino), keyNamed(other.fid))
+			return
+		}
+	}
+	if n.mdt == o.mdt {
+		d := j.add(DirentInode, j.nameSays(i), j.objectSays(o), j.tenantSays(n.mdt, n.ino)).at(j, i).on(j, o)
+		d.values(fmt.Sprintf("inode %d", n.ino), fmt.Sprintf("inode %d", o.ino))
+		d.Detail.WantInode = o.ino
+		return
+	}
+	d := j.add(AgentMissing, j.nameSays(i), j.objectSays(o), j.tenantSays(n.mdt, n.ino)).at(j, i).on(j, o)
+	d.values(fmt.Sprintf("inode %d, which %v", n.ino, t), fmt.Sprintf("an agent for %v on MDT%04x", j.fid, j.s.indexes[n.mdt]))
+	d.Rests = append(d.Rests, record{MDT: j.s.indexes[n.mdt], Inode: n.ino})
+	d.provides(keyObject(j.fid))
+}
+
+// remoteParent compares names with /REMOTE_PARENT_DIR of the object's target.
+func (j *judge) remoteParent(o *object) {
+	local := 0
+	for i := range j.names {
+		if j.names[i].mdt == o.mdt {
+			local++
+		}
+	}
+	have := false
+	for _, r := range j.remote {
+		right := r.mdt == o.mdt && r.ino == o.ino
+		have = have || right
+		if right && (local < len(j.names) || !j.s.complete()) {
+			continue
+		}
+		d := j.add(RemoteStale, says(fmt.Sprintf("REMOTE_PARENT_DIR of MDT%04x", j.s.indexes[r.mdt]), "%s is inode %d", j.fid.Bare(), r.ino), j.objectSays(o), j.nameSays(0))
+		d.on(j, o).remoteEntry(j, r).values(fmt.Sprintf("inode %d", r.ino), "no entry")
+		if !right && local == 0 {
+			d.Detail.Want, d.Detail.WantInode = fmt.Sprintf("inode %d", o.ino), o.ino
+			have = have || r.mdt == o.mdt // to be corrected, not made
+		}
+	}
+	if local == 0 && !have {
+		d := j.add(RemoteMissing, j.nameSays(0), j.objectSays(o), says(fmt.Sprintf("REMOTE_PARENT_DIR of MDT%04x", j.s.indexes[o.mdt]), "has no entry %s", j.fid.Bare()))
+		d.on(j, o).values("no entry", j.fid.Bare())
+		d.Detail.Entries = j.allEntries()
+		if j.s.remotes[o.mdt] != 0 {
+			d.Rests = append(d.Rests, record{MDT: j.s.indexes[o.mdt], Dir: j.s.remotes[o.mdt], Name: j.fid.Bare()})
+		}
+	}
+}

@@ -1,0 +1,179 @@
+package lustre
+
+import (
+	"bytes"
+	"errors"
+
+	"fettle/internal/format/ext4"
+	"fettle/internal/format/lustre"
+)
+
+// role is what a directory of the target itself is for.
+type role uint8
+
+const (
+	roleNone    role = iota
+	roleLocal        // files of the target: O, CONFIGS, LFSCK, quota and the like
+	roleRemote       // REMOTE_PARENT_DIR
+	rolePending      // PENDING
+	roleBackend      // lost+found of ext4
+)
+
+// maxLocal bounds how many entries of local directories are looked at: logs and quota files, not objects of users.
+const maxLocal = 4 << 20
+
+// landmarks are the inodes of one target that do not belong to the namespace, and ROOT. Numbers are 0 when there is none.
+type landmarks struct {
+	root      uint32
+	remote    uint32 // REMOTE_PARENT_DIR
+	pending   uint32
+	fld       uint32
+	mountdata uint32
+	lastRcvd  uint32
+	oi        []uint32             // by number of the file; 0 where one is missing
+	dirs      map[uint32]role      // directories of the target itself
+	held      map[uint32]struct{}  // files in them
+	trouble   string               // what could not be read, "" for nothing
+	problems  map[ext4.Kind]uint32 // met on the way
+}
+
+// findLandmarks walks the directories of the target itself. Damage leaves out what cannot be read.
+func findLandmarks(fs *ext4.FS) landmarks {
+	m := landmarks{dirs: map[uint32]role{ext4.InoRoot: roleLocal}, held: map[uint32]struct{}{}, problems: map[ext4.Kind]uint32{}}
+	m.holdReserved(fs)
+	todo := []uint32{ext4.InoRoot}
+	for n := 0; len(todo) > 0; {
+		dir := todo[0]
+		todo = todo[1:]
+		in, err := fs.Inode(dir)
+		if err != nil || !in.IsDir() {
+			m.trouble = "a directory of the target itself cannot be read"
+			continue
+		}
+		err = fs.Dir(in, func(d ext4.Dirent) bool {
+			if bytes.Equal(d.Name, []byte(".")) || bytes.Equal(d.Name, []byte("..")) {
+				return true
+			}
+			if n++; n > maxLocal {
+				m.trouble = "the target has more files of its own than are looked at"
+				return false
+			}
+			if next := m.entry(dir, d); next != 0 {
+				todo = append(todo, next)
+			}
+			return true
+		}, func(p ext4.Problem) { m.problems[p.Kind]++ })
+		if err != nil {
+			m.trouble = err.Error()
+		}
+	}
+	return m
+}
+
+// holdReserved takes out what belongs to ext4.
+func (m *landmarks) holdReserved(fs *ext4.FS) {
+	s := fs.Super()
+	for ino := uint32(1); ino < min(s.FirstIno, 64); ino++ {
+		m.held[ino] = struct{}{}
+	}
+	for _, ino := range []uint32{s.JournalInum, s.UserQuotaInum, s.GroupQuotaInum, s.ProjectQuotaInum, s.OrphanFileInum} {
+		m.held[ino] = struct{}{}
+	}
+}
+
+// entry takes note of one entry of a local directory, and returns the directory that has to be walked for it, if any.
+func (m *landmarks) entry(dir uint32, d ext4.Dirent) uint32 {
+	what := roleLocal
+	if dir == ext4.InoRoot {
+		switch text := string(d.Name); text {
+		case "ROOT":
+			m.root = d.Inode
+			return 0
+		case "REMOTE_PARENT_DIR":
+			m.remote, what = d.Inode, roleRemote
+		case "PENDING":
+			m.pending, what = d.Inode, rolePending
+		case "lost+found":
+			what = roleBackend
+		case "fld":
+			m.fld = d.Inode
+		case "last_rcvd":
+			m.lastRcvd = d.Inode
+		default:
+			m.index(text, d.Inode)
+		}
+	}
+	if string(d.Name) == "mountdata" && m.mountdata == 0 {
+		m.mountdata = d.Inode
+	}
+	if d.Type != ext4.TypeDir {
+		m.held[d.Inode] = struct{}{}
+		return 0
+	}
+	if _, known := m.dirs[d.Inode]; known {
+		return 0
+	}
+	m.dirs[d.Inode] = what
+	if what == roleLocal {
+		return d.Inode
+	}
+	return 0
+}
+
+// index takes note of a file of the object index.
+func (m *landmarks) index(name string, ino uint32) {
+	n, ok := lustre.ParseOIName(name)
+	if !ok || n >= 1024 {
+		return
+	}
+	for len(m.oi) <= n {
+		m.oi = append(m.oi, 0)
+	}
+	m.oi[n] = ino
+}
+
+// own tells whether an inode belongs to the target itself.
+func (m *landmarks) own(ino uint32) bool {
+	if _, ok := m.held[ino]; ok {
+		return true
+	}
+	return m.dirs[ino] != roleNone
+}
+
+// content is the first bytes of a file, nil if it cannot be read.
+func (m *landmarks) content(fs *ext4.FS, ino uint32, most int64) []byte {
+	if ino == 0 {
+		return nil
+	}
+	in, err := fs.Inode(ino)
+	if err != nil {
+		return nil
+	}
+	b, err := fs.ReadAll(in, most)
+	if err != nil {
+		return nil
+	}
+	return b
+}
+
+// maxFLD is the most that is read of a file fld: 64 MiB, room for more than a million ranges.
+const maxFLD = 64 << 20
+
+// ranges gives what the target's FLD says. The error says that it has none that could be read.
+func (m *landmarks) ranges(fs *ext4.FS) ([]lustre.Range, error) {
+	b := m.content(fs, m.fld, maxFLD)
+	if b == nil {
+		return nil, errors.New("the file fld cannot be read")
+	}
+	var out []lustre.Range
+	size := int(fs.Super().BlockSize)
+	for ; len(b) >= size; b = b[size:] {
+		if lustre.IAMBlockKind(b[:size]) != lustre.IAMLeafBlock {
+			continue
+		}
+		if _, err := lustre.FLDRanges(b[:size], func(r lustre.Range) bool { out = append(out, r); return true }); err != nil {
+			return out, err
+		}
+	}
+	return out, nil
+}

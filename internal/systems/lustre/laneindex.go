@@ -1,0 +1,79 @@
+package lustre
+
+import (
+	"fmt"
+
+	"fettle/internal/format/ext4"
+	"fettle/internal/format/lustre"
+)
+
+// sweepIndex reads the leaves of the object index.
+func (r *runner) sweepIndex() error {
+	for ; r.lane.File < len(r.t.marks.oi); r.lane.File, r.lane.Block = r.lane.File+1, 0 {
+		if ino := r.t.marks.oi[r.lane.File]; ino != 0 {
+			if err := r.indexFile(ino); err != nil {
+				return fmt.Errorf("%s: %s: %w", r.t.name(), lustre.OIName(r.lane.File), err)
+			}
+			if r.resting() {
+				return nil
+			}
+		}
+	}
+	r.lane.Done = true
+	return r.tell()
+}
+
+// indexFile reads one file from the lane's block on.
+func (r *runner) indexFile(ino uint32) error {
+	in, err := r.t.fs.Inode(ino)
+	if err != nil {
+		return err
+	}
+	buf := make([]byte, r.t.fs.Super().BlockSize)
+	var failed error
+	err = in.Blocks(r.t.fs, func(x ext4.Extent) bool {
+		for i := range uint64(x.Length) {
+			logical := uint64(x.Logical) + i
+			if logical < r.lane.Block || x.Unwritten {
+				continue
+			}
+			if failed = r.indexBlock(x.Physical+i, buf); failed != nil {
+				return false
+			}
+			if r.lane.Block = logical + 1; r.resting() {
+				return false
+			}
+		}
+		return true
+	}, r.note)
+	if failed != nil {
+		return failed
+	}
+	return err
+}
+
+// indexBlock takes in the entries of one block, if it is a leaf.
+func (r *runner) indexBlock(physical uint64, buf []byte) error {
+	if err := r.t.fs.ReadBlock(physical, buf); err != nil {
+		r.note(ext4.Problem{Kind: ext4.KindRead, Block: physical, Offset: -1, Text: err.Error()})
+		return nil
+	}
+	if lustre.IAMBlockKind(buf) != lustre.IAMLeafBlock {
+		return nil
+	}
+	var failed error
+	_, err := lustre.OIEntries(buf, func(e lustre.OIEntry) bool {
+		r.counts.Index++
+		r.says = r.says[:0]
+		failed = r.add(e.FID, r.t.index, kIndex, uint64(e.Ino), uint64(e.Generation))
+		return failed == nil
+	})
+	if failed != nil {
+		return failed
+	}
+	if err != nil {
+		return err
+	}
+	r.since += every / 2 // blocks are not counted as work, but the clock is looked at
+	return r.did(0)
+}

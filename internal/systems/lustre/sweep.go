@@ -1,0 +1,247 @@
+package lustre
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+
+	"fettle/internal/format/ext4"
+	"fettle/internal/match"
+	"fettle/internal/store"
+)
+
+// Names of files in the scratch directory.
+const (
+	claimsDir  = "claims"        // of the matcher
+	damageFile = "damage.spool"  // findings of the sweep
+	openFile   = "open.spool"    // groups that need to know where a directory is
+	foundFile  = "found.spool"   // findings of the judges
+	numberFile = "numbers.spool" // numbers of findings that may be causes
+)
+
+// sweepState is the checkpoint of the sweep; it is kept for the passes behind it as well.
+type sweepState struct {
+	Mark   match.Mark `json:"mark"`
+	Lanes  []lane     `json:"lanes"`
+	Counts counts     `json:"counts"`
+	Damage int64      `json:"damage"` // bytes of damageFile
+}
+
+// counts are what the sweep met.
+type counts struct {
+	Inodes, Dirs, Names, Remote, Index, Masters, Shards, Blocks int64
+}
+
+func (c *counts) add(o counts) {
+	c.Inodes += o.Inodes
+	c.Dirs += o.Dirs
+	c.Names += o.Names
+	c.Remote += o.Remote
+	c.Index += o.Index
+	c.Masters += o.Masters
+	c.Shards += o.Shards
+	c.Blocks += o.Blocks
+}
+
+// lane is a part of one target that one goroutine sweeps: groups of inode tables with the directories in them, or the object index.
+type lane struct {
+	Target int    `json:"target"`
+	Index  bool   `json:"index"` // the object index; File and Block say how far it was read
+	File   int    `json:"file"`
+	Block  uint64 `json:"block"`
+	Group  uint32 `json:"group"` // the next inode is that of this group
+	Inode  uint32 `json:"inode"` // and place in it
+	End    uint32 `json:"end"`   // first group that does not belong to the lane
+	Done   bool   `json:"done"`
+}
+
+// lanes shares the targets among workers.
+func (u *unit) lanes(workers int) []lane {
+	per := max(1, workers/len(u.targets))
+	var out []lane
+	for i, t := range u.targets {
+		groups := t.fs.Groups()
+		n := min(uint32(per), groups)
+		for k := range n {
+			out = append(out, lane{Target: i, Group: uint32(uint64(groups) * uint64(k) / uint64(n)), End: uint32(uint64(groups) * uint64(k+1) / uint64(n))})
+		}
+		out = append(out, lane{Target: i, Index: true})
+	}
+	return out
+}
+
+// errPause ends a sweep over inodes early.
+var errPause = errors.New("pause")
+
+// sweeper is the running sweep.
+type sweeper struct {
+	*unit
+	env     store.Env
+	state   sweepState
+	matcher *match.Matcher
+	damage  *spool
+	pause   atomic.Bool
+	batch   int // directories of one batch
+	mu      sync.Mutex
+	harmed  map[harm]int // problems that were told, to tell each once per inode
+}
+
+// harm is one kind of damage to one inode.
+type harm struct {
+	target int
+	inode  uint32
+	kind   ext4.Kind
+}
+
+// maxHarm bounds how many damaged places are told; the rest are counted.
+const maxHarm = 20000
+
+// matchOptions says how claims are kept.
+func matchOptions(env store.Env, writers int) match.Options {
+	return match.Options{Dir: filepath.Join(env.Scratch(), claimsDir), Memory: env.Memory() / 2, Writers: writers}
+}
+
+// sweep is the first stage: it reads everything once.
+func (u *unit) sweep(ctx context.Context, env store.Env) (err error) {
+	for _, text := range u.unseen() {
+		env.Unseen(text)
+	}
+	s := &sweeper{unit: u, env: env, harmed: map[harm]int{}}
+	if err := s.begin(); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.damage.close(), s.matcher.Suspend()) }()
+	var total int64
+	for _, t := range u.targets {
+		total += t.used()
+	}
+	env.Total(total, 0)
+	for {
+		open := s.open()
+		if len(open) == 0 {
+			break
+		}
+		if err := s.round(ctx, open); err != nil {
+			return err
+		}
+		if err := s.checkpoint(); err != nil {
+			return err
+		}
+	}
+	s.facts()
+	return nil
+}
+
+// begin starts anew or from the last checkpoint.
+func (s *sweeper) begin() error {
+	resumed, err := s.env.Load(&s.state)
+	if err != nil {
+		return err
+	}
+	if !resumed {
+		s.state = sweepState{Lanes: s.lanes(s.env.Workers())}
+	}
+	opts := matchOptions(s.env, len(s.state.Lanes))
+	if resumed {
+		s.matcher, err = match.Resume(opts, s.state.Mark)
+	} else if err = clearDir(opts.Dir); err == nil {
+		s.matcher, err = match.New(opts)
+	}
+	if err != nil {
+		return fmt.Errorf("prepare to gather claims: %w", err)
+	}
+	if s.damage, err = openSpool(filepath.Join(s.env.Scratch(), damageFile), s.state.Damage); err != nil {
+		return errors.Join(err, s.matcher.Close())
+	}
+	s.batch = int(max(s.env.Memory()/4/int64(len(s.state.Lanes))/batchCost, 256))
+	return nil
+}
+
+// open lists the lanes that are not at their end.
+func (s *sweeper) open() []*lane {
+	var out []*lane
+	for i := range s.state.Lanes {
+		if !s.state.Lanes[i].Done {
+			out = append(out, &s.state.Lanes[i])
+		}
+	}
+	return out
+}
+
+// round runs lanes until all are at a point at which a checkpoint can be taken.
+func (s *sweeper) round(ctx context.Context, open []*lane) error {
+	s.pause.Store(false)
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(max(s.env.Workers(), 1))
+	for _, l := range open {
+		g.Go(func() error {
+			if s.pause.Load() {
+				return nil // it was not begun: it goes on in the next round
+			}
+			r, err := s.newRunner(ctx, l)
+			if err != nil {
+				return err
+			}
+			if l.Index {
+				err = r.sweepIndex()
+			} else {
+				err = r.sweepInodes()
+			}
+			s.mu.Lock()
+			s.state.Counts.add(r.counts)
+			s.mu.Unlock()
+			return errors.Join(err, r.w.Close())
+		})
+	}
+	return g.Wait()
+}
+
+// checkpoint makes what was read so far durable.
+func (s *sweeper) checkpoint() error {
+	mark, err := s.matcher.Checkpoint()
+	if err != nil {
+		return fmt.Errorf("checkpoint of the claims: %w", err)
+	}
+	if s.state.Damage, err = s.damage.sync(); err != nil {
+		return err
+	}
+	s.state.Mark = mark
+	if err := saveJSON(filepath.Join(s.env.Scratch(), sweptFile), s.state); err != nil {
+		return err
+	}
+	return s.env.Save(s.state)
+}
+
+// report takes note of damage to the file system below. It becomes a finding of its own: names behind a damaged entry are lost.
+func (s *sweeper) report(target int) ext4.Report {
+	return func(p ext4.Problem) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		h := harm{target, p.Inode, p.Kind}
+		if p.Inode == 0 {
+			h.inode = p.Group // groups are told by number
+		}
+		if s.harmed[h]++; s.harmed[h] > 1 || len(s.harmed) > maxHarm {
+			return
+		}
+		s.damage.put(s.harmDraft(target, p))
+	}
+}
+
+// facts shows what was met, under the names that LFSCK has for it where it has one.
+func (s *sweeper) facts() {
+	c := s.state.Counts
+	for _, f := range []struct {
+		name string
+		n    int64
+	}{{"checked_phase1", c.Inodes}, {"directories", c.Dirs}, {"names", c.Names}, {"remote_names", c.Remote}, {"index_entries", c.Index},
+		{"striped_dirs_scanned", c.Masters}, {"striped_shards_scanned", c.Shards}} {
+		s.env.Fact(f.name, f.n)
+	}
+	s.env.Fact("mdts", len(s.targets))
+}

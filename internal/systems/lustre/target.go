@@ -1,0 +1,160 @@
+package lustre
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"fettle/internal/fault"
+	"fettle/internal/format/ext4"
+	"fettle/internal/format/lustre"
+	"fettle/internal/store"
+)
+
+// target is one open MDT.
+type target struct {
+	path   string
+	fs     *ext4.FS
+	fsname string
+	index  uint32 // of the MDT
+	marks  landmarks
+	stale  string // why the content may be older than the journal, "" if it is not
+}
+
+// name is what people call the target: "MDT0001".
+func (t *target) name() string { return lustre.MDTName(t.index) }
+
+// openTarget opens an image or device and finds out which MDT it is.
+func openTarget(path string, ignoreJournal bool) (*target, error) {
+	fs, err := ext4.Open(path)
+	if err != nil {
+		hint := ""
+		if errors.Is(err, ext4.ErrNotExt4) {
+			hint = "only MDTs on ldiskfs can be read; for an MDT on ZFS use LFSCK itself"
+		}
+		return nil, &fault.Error{Op: "open", Where: path, Err: err, Hint: hint}
+	}
+	t := &target{path: path, fs: fs}
+	if err := t.admit(ignoreJournal); err != nil {
+		return nil, errors.Join(err, fs.Close())
+	}
+	t.marks = findLandmarks(fs)
+	if err := t.identify(); err != nil {
+		return nil, errors.Join(err, fs.Close())
+	}
+	return t, nil
+}
+
+// admit refuses content that cannot be trusted.
+func (t *target) admit(ignoreJournal bool) error {
+	for _, r := range t.fs.Refusals() {
+		switch {
+		case r.Reason == ext4.ReasonMountRO:
+		case r.Reason == ext4.ReasonNotClean:
+			t.stale = r.Text
+		case r.Reason == ext4.ReasonRecovery && ignoreJournal:
+			t.stale = r.Text
+		case r.Reason == ext4.ReasonRecovery:
+			return &fault.Error{Op: "open", Where: t.path, Err: r, Hint: r.Hint + "; to look at it as it is: --set " + SetJournal + "=ignore"}
+		default:
+			return &fault.Error{Op: "open", Where: t.path, Err: r, Hint: r.Hint}
+		}
+	}
+	return nil
+}
+
+// identify reads file system name and index from the label, CONFIGS/mountdata or last_rcvd, whichever says it first.
+func (t *target) identify() error {
+	var ok bool
+	if t.fsname, t.index, ok = lustre.TargetLabel(t.fs.Super().Label); ok {
+		return nil
+	}
+	if b := t.marks.content(t.fs, t.marks.mountdata, lustre.MountDataSize); b != nil {
+		if m, err := lustre.DecodeMountData(b); err == nil && m.Flags&lustre.TargetMDT != 0 && m.FSName != "" {
+			t.fsname, t.index = m.FSName, m.Index
+			return nil
+		}
+	}
+	if b := t.marks.content(t.fs, t.marks.lastRcvd, lustre.LastRcvdSize); b != nil {
+		if r, err := lustre.DecodeLastRcvd(b); err == nil {
+			if t.fsname, t.index, ok = lustre.TargetLabel(strings.TrimSuffix(r.UUID, "_UUID")); ok {
+				return nil
+			}
+		}
+	}
+	return &fault.Error{Op: "open", Where: t.path, Err: fmt.Errorf("it is ext4 with the label %q, but no MDT of Lustre", t.fs.Super().Label),
+		Hint: "an MDT has a label such as lustre-MDT0000, and CONFIGS/mountdata; OSTs and MGTs hold no namespace"}
+}
+
+// isMDT tells whether an open file system is an MDT.
+func isMDT(fs *ext4.FS) bool {
+	if _, _, ok := lustre.TargetLabel(fs.Super().Label); ok {
+		return true
+	}
+	if fs.Super().Dirdata() {
+		return true
+	}
+	marks := findLandmarks(fs)
+	m, err := lustre.DecodeMountData(marks.content(fs, marks.mountdata, lustre.MountDataSize))
+	return err == nil && m.Flags&lustre.TargetMDT != 0
+}
+
+// used is how many inodes are in use.
+func (t *target) used() int64 {
+	s := t.fs.Super()
+	if s.FreeInodes > s.Inodes {
+		return 0
+	}
+	return int64(s.Inodes - s.FreeInodes)
+}
+
+// inUse says who has the target open, "" if nobody can be seen to.
+func (t *target) inUse() string {
+	for _, r := range t.fs.Refusals() {
+		if r.Reason == ext4.ReasonMounted || r.Reason == ext4.ReasonInUse {
+			return r.Text
+		}
+	}
+	fi, err := os.Stat(t.path)
+	if err != nil || fi.Mode()&os.ModeDevice == 0 {
+		return ""
+	}
+	// A block device that is mounted, or part of another device, cannot be opened exclusively.
+	fd, err := unix.Open(t.path, unix.O_RDONLY|unix.O_EXCL|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if errors.Is(err, unix.EBUSY) {
+		return t.path + " is held by the kernel: mounted, or part of another device"
+	}
+	if err == nil {
+		unix.Close(fd)
+	}
+	return ""
+}
+
+// target gives the target as the contract has it.
+func (t *target) target() store.Target {
+	return store.Target{Name: t.name(), Path: t.path, Size: t.fs.Size()}
+}
+
+// fingerprint changes when the target was written to.
+func (t *target) fingerprint() (string, error) {
+	fs, err := ext4.Open(t.path) // anew: an open one keeps the superblock that it read
+	if err != nil {
+		return "", &fault.Error{Op: "fingerprint", Where: t.path, Err: err}
+	}
+	raw := fs.Super().Raw
+	text := fmt.Sprintf("%08x/%d", ext4.CRC32C(^uint32(0), raw), fs.Size())
+	if err := fs.Close(); err != nil {
+		return "", &fault.Error{Op: "fingerprint", Where: t.path, Err: err}
+	}
+	fi, err := os.Stat(t.path)
+	if err != nil {
+		return "", &fault.Error{Op: "fingerprint", Where: t.path, Err: errors.Unwrap(err)}
+	}
+	if fi.Mode().IsRegular() {
+		text += fmt.Sprintf("@%d", fi.ModTime().UnixNano())
+	}
+	return text, nil
+}
