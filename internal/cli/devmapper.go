@@ -99,6 +99,9 @@ func (a *App) inventory(ctx context.Context, text string, set settings, fn func(
 			p.update(pr)
 		}})
 	p.end()
+	if errors.Is(err, context.Canceled) {
+		return &fault.Error{Op: "read", Where: text, Err: err, Kind: fault.Cancelled}
+	}
 	if err != nil {
 		return err
 	}

@@ -2,15 +2,18 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"fettle/internal/format/boltedit"
 	"fettle/internal/store"
 	"fettle/internal/systems/devmapper"
 )
@@ -81,6 +84,56 @@ func scriptSpoil(ts *testscript.TestScript, neg bool, args []string) {
 	_, err = f.WriteAt(bytes.Repeat([]byte{0xff}, n), at)
 	ts.Check(err)
 	ts.Check(f.Close())
+}
+
+// Metadata that somebody uses is not read, and what was stopped leaves nothing behind.
+func TestRewriteRefuses(t *testing.T) {
+	dir := t.TempDir()
+	if err := unpackSet("healthy", dir); err != nil {
+		t.Fatal(err)
+	}
+	from, to := filepath.Join(dir, "thin.meta"), filepath.Join(dir, "new.meta")
+	run := func(ctx context.Context, from string) (int, string) {
+		var out bytes.Buffer
+		a := New(Env{Out: &out, Err: &out})
+		a.root.SetArgs([]string{"devmapper", "rewrite", from, to})
+		err := a.root.ExecuteContext(ctx)
+		a.complain(err)
+		if _, serr := os.Lstat(to); serr == nil {
+			t.Errorf("%s is left", to)
+		}
+		return exitOfError(err), out.String()
+	}
+	unlock, err := boltedit.Lock(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code, out := run(t.Context(), from); code != exitError || !strings.Contains(out, "it is in use: process") {
+		t.Errorf("in use: %d %s", code, out)
+	}
+	if err := unlock(); err != nil {
+		t.Fatal(err)
+	}
+	stopped, stop := context.WithCancel(t.Context())
+	stop()
+	if code, out := run(stopped, from); code != exitCancelled {
+		t.Errorf("stopped: %d %s", code, out)
+	}
+	fifo := filepath.Join(dir, "fifo")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, odd := range []string{fifo, "/dev/null", dir, filepath.Join(dir, "nothing")} {
+		if code, out := run(t.Context(), odd); code != exitError {
+			t.Errorf("%s: %d %s", odd, code, out)
+		}
+	}
+	if err := os.WriteFile(fifo+"2", []byte("<superblock uuid=\"\" time=\"1\""), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, out := run(t.Context(), fifo+"2"); code != exitError || !strings.Contains(out, "XML that ends early") {
+		t.Errorf("half an XML: %d %s", code, out)
+	}
 }
 
 func TestUsedBy(t *testing.T) {

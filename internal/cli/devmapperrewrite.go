@@ -119,6 +119,8 @@ func (a *App) devmapperRewrite(ctx context.Context, from, to string, f *devmappe
 			hint += fmt.Sprintf("; the damaged superblock says %d and %d", sb.DataBlockSize, sb.DataBlocks)
 		}
 		return fault.WithHint(err, hint)
+	case errors.Is(err, context.Canceled):
+		return &fault.Error{Op: "rewrite", Where: from, Err: err, Kind: fault.Cancelled, Hint: "nothing was written; run it again"}
 	case err != nil:
 		return err
 	}

@@ -43,7 +43,18 @@ type showLine struct {
 	Claims   []finding.Evidence `json:"claims"`
 	Chain    []*devmapper.Row   `json:"chain"`    // what it is made from, the nearest first
 	Children []*devmapper.Row   `json:"children"` // what is made from it
-	Findings []finding.Finding  `json:"findings"`
+	Findings []showFinding      `json:"findings"`
+}
+
+// showFinding is what show tells of a finding. It is none of a run: a check gives it its number.
+type showFinding struct {
+	Class     string             `json:"class"`
+	Severity  finding.Severity   `json:"severity"`
+	Title     string             `json:"title"`
+	Subject   string             `json:"subject"`
+	Suggested finding.Action     `json:"suggested,omitempty"`
+	Why       string             `json:"why,omitempty"`
+	Evidence  []finding.Evidence `json:"evidence"`
 }
 
 func (a *App) devmapperShow(ctx context.Context, text, name string, set settings) error {
@@ -72,15 +83,15 @@ func (a *App) devmapperShow(ctx context.Context, text, name string, set settings
 }
 
 func showJSON(inv *devmapper.Inventory, i int) showLine {
-	l := showLine{Type: "devmapper-show", Schema: 1, Row: &inv.Rows[i], Claims: inv.Claims(i), Chain: []*devmapper.Row{}, Children: []*devmapper.Row{}, Findings: inv.Findings(i)}
+	l := showLine{Type: "devmapper-show", Schema: 1, Row: &inv.Rows[i], Claims: inv.Claims(i), Chain: []*devmapper.Row{}, Children: []*devmapper.Row{}, Findings: []showFinding{}}
 	for _, k := range inv.Chain(i)[1:] {
 		l.Chain = append(l.Chain, &inv.Rows[k])
 	}
 	for _, k := range inv.Rows[i].Children {
 		l.Children = append(l.Children, &inv.Rows[k])
 	}
-	if l.Findings == nil {
-		l.Findings = []finding.Finding{}
+	for _, f := range inv.Findings(i) {
+		l.Findings = append(l.Findings, showFinding{f.Class, f.Severity, f.Title, f.Subject, f.Suggested, f.Why, f.Evidence})
 	}
 	return l
 }
