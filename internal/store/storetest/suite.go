@@ -44,7 +44,8 @@ type Case struct {
 	Policy []string
 	Allow  []string
 	// Renames says that raw records of this case are whole files that Write puts in place by rename: durable at once, and never
-	// half there. Then only the crashes that can happen to such writes are tried.
+	// half there. Then only the crashes that can happen to such writes are tried, and a repair that is resumed may give other bytes than
+	// one without a crash, because a file is built again.
 	Renames bool
 	// Leaves is what a check gives after the repair. NoRepair leaves repair out.
 	Leaves   map[string]int

@@ -184,7 +184,10 @@ func (p *place) testCrash(t *testing.T) {
 				if err := back(t); err != nil {
 					t.Fatalf("%s: %v", where, err)
 				}
-				if p.digest(t).Content != want {
+				if way == "resume" && p.c.Renames {
+					// A file that is built again need not have the same bytes; it must be as good.
+					expect(t, where+": check", p.check(t), p.c.Leaves)
+				} else if p.digest(t).Content != want {
 					t.Fatalf("%s: wrong bytes", where)
 				}
 			}

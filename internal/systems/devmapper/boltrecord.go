@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -279,7 +281,8 @@ func fillBucket(b *bbolt.Bucket, d *bucketDump) error {
 			return err
 		}
 	}
-	for k, v := range d.Keys {
+	for _, k := range slices.Sorted(maps.Keys(d.Keys)) {
+		v := d.Keys[k]
 		key, err1 := url.PathUnescape(k)
 		val, err2 := url.PathUnescape(v)
 		if err := errors.Join(err1, err2); err != nil {
@@ -289,7 +292,8 @@ func fillBucket(b *bbolt.Bucket, d *bucketDump) error {
 			return err
 		}
 	}
-	for k, in := range d.Buckets {
+	for _, k := range slices.Sorted(maps.Keys(d.Buckets)) {
+		in := d.Buckets[k]
 		name, err := url.PathUnescape(k)
 		if err != nil {
 			return err

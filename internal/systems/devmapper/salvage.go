@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -262,7 +264,8 @@ func (s *salvager) poolRecords(ctx context.Context) func(*bbolt.Tx) error {
 		if err != nil && !isDamage(err) {
 			return err
 		}
-		for key, d := range found {
+		for _, key := range slices.Sorted(maps.Keys(found)) {
+			d := found[key]
 			id, ok := d.SnapshotID()
 			if !ok || clash[key] || j.store == nil || j.snapshot(id) == nil || len(j.recordsByDev[d.ID]) > 0 {
 				continue
