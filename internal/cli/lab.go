@@ -113,7 +113,7 @@ func (a *App) newLabDamage() *cobra.Command {
 			}
 			path := args[0]
 			if out != "" {
-				if err := lab.CopyFile(path, out); err != nil {
+				if err := lab.CopyStore(path, out); err != nil {
 					return &fault.Error{Op: "copy the store", Err: err}
 				}
 				path = out

@@ -21,10 +21,13 @@ type Kit struct {
 	Recipes []Recipe
 	// Mixed are cases with injuries of several classes, or many, at once.
 	Mixed []Case
-	// Make writes a healthy store to path, small enough to be checked and repaired in seconds, the same for the same seed.
+	// Make writes a healthy store to path, a file or a directory, small enough to be checked and repaired in seconds, the same
+	// for the same seed.
 	Make func(ctx context.Context, path string, seed uint64) error
 	// Damage injures the store at path.
 	Damage func(ctx context.Context, path string, seed uint64, injuries []Injury) (*Truth, error)
+	// Paths are what a Location of the store lists; nil means path itself.
+	Paths func(path string) ([]string, error)
 	// Files are all files that belong to the store at path, present or not: undo must leave each as it was.
 	Files func(path string) []string
 	// Observe reads a finding as the truth would have said it.

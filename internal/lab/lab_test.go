@@ -2,6 +2,7 @@ package lab
 
 import (
 	"bytes"
+	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -116,6 +117,38 @@ func TestTruthFile(t *testing.T) {
 	}
 	if _, err := LoadTruth(path); err == nil {
 		t.Error("a truth of another schema was accepted")
+	}
+}
+
+func TestCopyStore(t *testing.T) {
+	from := filepath.Join(t.TempDir(), "store")
+	if err := os.MkdirAll(filepath.Join(from, "left-out"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	content := append(make([]byte, 200_000), []byte("behind zeros")...)
+	for name, b := range map[string][]byte{"a": content, "b": nil, "c": make([]byte, 70_000)} {
+		if err := os.WriteFile(filepath.Join(from, name), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	to := filepath.Join(t.TempDir(), "copy")
+	if err := CopyStore(from, to); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"a", "b", "c"} {
+		want, err := os.ReadFile(filepath.Join(from, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(filepath.Join(to, name)); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s: %d bytes, want %d (%v)", name, len(got), len(want), err)
+		}
+	}
+	if err := CopyStore(from, to); err == nil {
+		t.Error("a copy was overwritten")
+	}
+	if err := CopyStore(filepath.Join(from, "a"), filepath.Join(to, "b")); err == nil {
+		t.Error("a file was overwritten")
 	}
 }
 

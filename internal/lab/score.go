@@ -116,7 +116,7 @@ func Run(ctx context.Context, cfg Config) (_ *Report, err error) {
 				cfg.OnTrial(t)
 			}
 		}
-		if err := os.Remove(base); err != nil {
+		if err := os.RemoveAll(base); err != nil {
 			return nil, &fault.Error{Op: "score", Err: err}
 		}
 	}

@@ -50,7 +50,7 @@ type Trial struct {
 func (k *Kit) trial(ctx context.Context, dir, base string, c Case, seed uint64) (*Trial, error) {
 	t := &Trial{Case: c.Name, Seed: seed, Repaired: Nothing, Clean: Nothing, Undone: Nothing}
 	path := filepath.Join(dir, filepath.Base(base))
-	if err := CopyFile(base, path); err != nil {
+	if err := CopyStore(base, path); err != nil {
 		return nil, err
 	}
 	truth, err := k.Damage(ctx, path, seed, c.Injuries)
@@ -115,7 +115,18 @@ type workshop struct {
 }
 
 func (w *workshop) open(ctx context.Context) (store.Store, error) {
-	return w.kit.System.Open(ctx, store.Location{System: w.kit.System.Name(), Paths: []string{w.path}, Text: w.path}, store.Options{})
+	paths, err := w.paths()
+	if err != nil {
+		return nil, err
+	}
+	return w.kit.System.Open(ctx, store.Location{System: w.kit.System.Name(), Paths: paths, Text: w.path}, store.Options{})
+}
+
+func (w *workshop) paths() ([]string, error) {
+	if w.kit.Paths == nil {
+		return []string{w.path}, nil
+	}
+	return w.kit.Paths(w.path)
 }
 
 // check runs a check and returns what it found, without what is only worth knowing.
@@ -129,7 +140,11 @@ func (w *workshop) check(ctx context.Context) (*runs.Run, []Expect, finding.Verd
 	if err != nil {
 		return nil, nil, "", err
 	}
-	run, err := dir.New(runs.Spec{Store: w.path, System: w.kit.System.Name(), Paths: []string{w.path}})
+	paths, err := w.paths()
+	if err != nil {
+		return nil, nil, "", err
+	}
+	run, err := dir.New(runs.Spec{Store: w.path, System: w.kit.System.Name(), Paths: paths})
 	if err != nil {
 		return nil, nil, "", err
 	}
@@ -222,19 +237,4 @@ func (w *workshop) digest() (string, error) {
 		fmt.Fprintf(h, "%d bytes\n", n)
 	}
 	return fmt.Sprintf("%x", h.Sum(nil)), nil
-}
-
-// CopyFile copies a file to a path that must not exist.
-func CopyFile(from, to string) (err error) {
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(out, in)
-	return errors.Join(err, out.Close())
 }

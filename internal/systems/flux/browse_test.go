@@ -182,7 +182,7 @@ func TestBrowseLab(t *testing.T) {
 	for _, r := range fluxlab.Recipes() {
 		t.Run(filepath.Base(r.Class), func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "content.sqlite")
-			if err := lab.CopyFile(whole, path); err != nil {
+			if err := lab.CopyStore(whole, path); err != nil {
 				t.Fatal(err)
 			}
 			truth, err := fluxlab.Damage(ctx, path, 7, []lab.Injury{{Class: r.Class, Count: 3}})

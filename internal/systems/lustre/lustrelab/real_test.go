@@ -74,9 +74,9 @@ func TestReal(t *testing.T) {
 		"2.7.22": {"lustre-2.7.22-pending-orphan/mdt0000.img.zst"},
 	} {
 		t.Run(what, func(t *testing.T) {
-			w, mdts := readWorld(t, openAll(t, realImages(t, names...)))
-			seen, remote := w.check(mdts)
-			w.report()
+			w := readAll(t, openAll(t, realImages(t, names...)))
+			seen, remote := w.check()
+			report(t, w)
 			if seen < 20 || len(names) == 2 && remote != 3 {
 				t.Errorf("%d names, %d remote ones", seen, remote)
 			}
@@ -141,10 +141,10 @@ func TestRealDamage(t *testing.T) {
 				}
 				images = append(images, fs)
 			}
-			w, mdts := readWorld(t, images)
-			w.check(mdts)
+			w := readAll(t, images)
+			w.check()
 			if len(c.Truth) == 0 {
-				w.report()
+				report(t, w)
 			} else if len(w.wrong) == 0 {
 				t.Error("nothing was seen")
 			}

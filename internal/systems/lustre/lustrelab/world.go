@@ -2,19 +2,20 @@ package lustrelab
 
 import (
 	"bytes"
+	"context"
 	"fmt"
-	"testing"
 
 	"fettle/internal/format/ext4"
 	"fettle/internal/format/lustre"
 )
 
-// world is everything that the images of one file system say, read by a naive program.
+// world is everything that the images of one file system say, read by a naive program: it holds all objects in memory and has
+// nothing in common with the check that the lab tries.
 type world struct {
-	t       *testing.T
-	wrong   []string             // what is inconsistent
+	wrong   []string // what is inconsistent, filled by check
+	mdts    []*mdt
 	objects map[lustre.FID]*seen // of the namespace
-	names   map[lustre.FID][]lustre.Link
+	refs    map[lustre.FID][]ref // the names of each object
 	fld     *lustre.FLD
 	agents  int
 	pending map[lustre.FID]bool
@@ -23,27 +24,50 @@ type world struct {
 // seen is one object as its own MDT has it.
 type seen struct {
 	mdt   int
-	in    *ext4.Inode
+	in    *ext4.Inode // without Raw
 	lma   lustre.LMA
 	link  *lustre.LinkEA
 	lmv   *lustre.LMV
+	alien bool   // a directory of another system
 	names []name // if it is a directory
 	up    lustre.FID
 	upIno uint32
+	upAt  place
 }
 
+// name is an entry of a directory.
 type name struct {
 	text string
 	fid  lustre.FID
 	typ  uint8
 	ino  uint32
+	at   place
 }
+
+// place is where an entry lies.
+type place struct {
+	block   uint64 // of the image
+	logical uint32 // of the directory
+	offset  int    // in the block
+}
+
+// ref is a name as its object finds it: the n-th of directory dir.
+type ref struct {
+	dir *seen
+	n   int
+}
+
+func (r ref) name() *name { return &r.dir.names[r.n] }
+
+// link is the record that the object's link EA should have for the name.
+func (r ref) link() lustre.Link { return lustre.Link{Parent: r.dir.lma.FID, Name: r.name().text} }
 
 // mdt is what is looked up within one image.
 type mdt struct {
 	fs      *ext4.FS
 	byIno   map[uint32]*seen
 	oi      map[lustre.FID]lustre.OIEntry
+	oiFiles [oiFiles]uint32
 	parents map[lustre.FID]uint32 // REMOTE_PARENT_DIR
 	rpd     uint32
 }
@@ -53,49 +77,35 @@ func (w *world) errorf(format string, args ...any) {
 	w.wrong = append(w.wrong, fmt.Sprintf(format, args...))
 }
 
-// report fails the test with everything that is inconsistent.
-func (w *world) report() {
-	w.t.Helper()
-	for _, s := range w.wrong {
-		w.t.Error(s)
-	}
-}
-
-func openAll(t *testing.T, paths []string) (out []*ext4.FS) {
-	t.Helper()
-	for _, path := range paths {
-		fs, err := ext4.Open(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { fs.Close() })
-		out = append(out, fs)
-	}
-	return out
-}
-
-func readWorld(t *testing.T, images []*ext4.FS) (*world, []*mdt) {
-	w := &world{t: t, objects: map[lustre.FID]*seen{}, names: map[lustre.FID][]lustre.Link{}, pending: map[lustre.FID]bool{}}
-	var mdts []*mdt
+// readWorld reads all images.
+func readWorld(ctx context.Context, images []*ext4.FS) (*world, error) {
+	w := &world{objects: map[lustre.FID]*seen{}, refs: map[lustre.FID][]ref{}, pending: map[lustre.FID]bool{}}
 	for i, fs := range images {
-		mdts = append(mdts, w.readMDT(i, fs))
+		m, err := w.readMDT(ctx, i, fs)
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", fs.Name(), err)
+		}
+		w.mdts = append(w.mdts, m)
 	}
-	return w, mdts
+	return w, nil
 }
 
 func (w *world) problem(p ext4.Problem) { w.errorf("%+v", p) }
 
-func (w *world) readMDT(index int, fs *ext4.FS) *mdt {
+func (w *world) readMDT(ctx context.Context, index int, fs *ext4.FS) (*mdt, error) {
 	m := &mdt{fs: fs, byIno: map[uint32]*seen{}, oi: map[lustre.FID]lustre.OIEntry{}, parents: map[lustre.FID]uint32{}}
-	if len(fs.Problems())+len(fs.Refusals()) > 0 {
-		w.t.Fatal(fs.Problems(), fs.Refusals())
+	for _, p := range fs.Problems() {
+		w.problem(p)
+	}
+	for _, r := range fs.Refusals() {
+		w.errorf("%s", r.Text)
 	}
 	for g := range fs.Groups() {
 		if ok, err := fs.VerifyBitmaps(g, w.problem); err != nil || !ok || !fs.VerifyGroup(g, w.problem) {
 			w.errorf("group %d: %v", g, err)
 		}
 	}
-	err := fs.SweepInodes(w.t.Context(), ext4.SweepOptions{Report: w.problem}, func(in *ext4.Inode) error {
+	err := fs.SweepInodes(ctx, ext4.SweepOptions{Report: w.problem}, func(in *ext4.Inode) error {
 		if in.Flags&ext4.FlagEAInode != 0 || in.Number < 11 && in.Number != ext4.InoRoot || in.Number == fs.Super().ProjectQuotaInum {
 			return nil
 		}
@@ -107,13 +117,13 @@ func (w *world) readMDT(index int, fs *ext4.FS) *mdt {
 		if err := w.readObject(fs, s); err != nil {
 			w.errorf("%v", err)
 		}
+		s.in.Raw = nil
 		return nil
 	})
 	if err != nil {
-		w.t.Fatal(err)
+		return nil, err
 	}
-	w.readLocals(index, m)
-	return m
+	return m, w.readLocals(index, m)
 }
 
 func (w *world) readObject(fs *ext4.FS, s *seen) error {
@@ -140,6 +150,7 @@ func (w *world) readObject(fs *ext4.FS, s *seen) error {
 		s.link = &ea
 	}
 	if b, ok := value("lmv"); ok && lustre.LMVMagic(b) == lustre.LMVForeign {
+		s.alien = true
 		if f, err := lustre.DecodeForeign(b); err != nil || len(f.Value) == 0 {
 			return fmt.Errorf("inode %d: %+v, %v", s.in.Number, f, err)
 		}
@@ -166,30 +177,41 @@ func (w *world) readObject(fs *ext4.FS, s *seen) error {
 		switch string(d.Name) {
 		case ".":
 		case "..":
-			s.up, s.upIno = fid, d.Inode
+			s.up, s.upIno, s.upAt = fid, d.Inode, place{d.Block, d.Logical, d.Offset}
 		default:
-			s.names = append(s.names, name{string(d.Name), fid, d.Type, d.Inode})
+			s.names = append(s.names, name{string(d.Name), fid, d.Type, d.Inode, place{d.Block, d.Logical, d.Offset}})
 		}
 		return true
 	}, w.problem)
 }
 
 // readLocals follows the names of the root to the files whose content matters.
-func (w *world) readLocals(index int, m *mdt) {
-	for _, n := range m.byIno[ext4.InoRoot].names {
+func (w *world) readLocals(index int, m *mdt) error {
+	root := m.byIno[ext4.InoRoot]
+	if root == nil {
+		return fmt.Errorf("it has no root")
+	}
+	var failed error
+	for _, n := range root.names {
 		in := m.byIno[n.ino]
 		if in == nil {
 			w.errorf("MDT%04x: %s has no inode", index, n.text)
 			continue
 		}
 		content := func() []byte {
-			b, err := m.fs.ReadAll(in.in, 1<<26)
+			in, err := m.fs.Inode(n.ino)
 			if err != nil {
-				w.t.Fatal(err)
+				failed = err
+				return nil
+			}
+			b, err := m.fs.ReadAll(in, 1<<30)
+			if err != nil {
+				failed = err
 			}
 			return b
 		}
-		if k, ok := lustre.ParseOIName(n.text); ok {
+		if k, ok := lustre.ParseOIName(n.text); ok && k < oiFiles {
+			m.oiFiles[k] = n.ino
 			w.readOI(m, k, content())
 		}
 		switch n.text {
@@ -216,10 +238,11 @@ func (w *world) readLocals(index int, m *mdt) {
 			}
 		}
 	}
+	return failed
 }
 
 func (w *world) readOI(m *mdt, file int, b []byte) {
-	for at := 0; at < len(b); at += 4096 {
+	for at := 0; at+4096 <= len(b); at += 4096 {
 		block := b[at : at+4096]
 		if lustre.IAMBlockKind(block) != lustre.IAMLeafBlock {
 			continue
@@ -242,16 +265,17 @@ func (w *world) readOI(m *mdt, file int, b []byte) {
 func (w *world) descend(b []byte, e lustre.OIEntry) {
 	root, err := lustre.DecodeIAMRoot(b[:4096])
 	if err != nil {
-		w.t.Fatal(err)
+		w.errorf("object index: %v", err)
+		return
 	}
 	at, err := root.Shape.Child(b[:4096], true, e.Key())
 	for range root.Levels {
-		if err == nil {
+		if err == nil && (at+1)*4096 <= uint64(len(b)) {
 			at, err = root.Shape.Child(b[at*4096:(at+1)*4096], false, e.Key())
 		}
 	}
 	found := false
-	if err == nil {
+	if err == nil && (at+1)*4096 <= uint64(len(b)) {
 		_, err = root.Shape.Records(b[at*4096:(at+1)*4096], func(k, r []byte) bool {
 			found = found || bytes.Equal(k, e.Key()) && bytes.Equal(r, e.Record())
 			return !found
@@ -264,8 +288,13 @@ func (w *world) descend(b []byte, e lustre.OIEntry) {
 
 func (w *world) readFLD(b []byte) {
 	var all []lustre.Range
-	if _, err := lustre.FLDRanges(b[4096:8192], func(r lustre.Range) bool { all = append(all, r); return true }); err != nil {
-		w.t.Fatal(err)
+	for at := 4096; at+4096 <= len(b); at += 4096 {
+		if lustre.IAMBlockKind(b[at:at+4096]) != lustre.IAMLeafBlock {
+			continue
+		}
+		if _, err := lustre.FLDRanges(b[at:at+4096], func(r lustre.Range) bool { all = append(all, r); return true }); err != nil {
+			w.errorf("fld: %v", err)
+		}
 	}
 	fld, ps := lustre.NewFLD(all)
 	if len(ps) > 0 {
