@@ -13,4 +13,7 @@
 // A check reads files only: no lock, no bbolt, no dmsetup message except the one pair that takes and releases a metadata
 // snapshot of a live pool. A repair changes bolt files page by page under the journal; thin metadata is written anew into a new
 // file, never in place; a device of a live pool is deleted last, only when nobody has it open and only when asked for by name.
+//
+// An Inventory shows the same evidence to people, a row for each thing with the findings about it, and a view (browse*.go) shows it
+// and the files as a tree. Neither judges anything by itself.
 package devmapper
