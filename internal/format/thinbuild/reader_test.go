@@ -56,6 +56,9 @@ func wantHealthy(t testing.TB, f *thinmeta.File) {
 		t.Fatal(err)
 	}
 	for _, p := range report.Problems {
+		if p.Kind == thinmeta.TimeWrong {
+			continue // times in the models say nothing
+		}
 		switch p.Kind {
 		case thinmeta.NeedsCheck, thinmeta.OutOfDataSpace, thinmeta.OutOfMetadataSpace, thinmeta.HeldRoot, thinmeta.TransactionID: // no damage
 		default:

@@ -142,7 +142,7 @@ func sameDevices(t *rapid.T, p *modelPool, devices []Device, exclusive bool) {
 			sole = d.Exclusive
 		}
 		want := Device{ID: d.ID, HasDetails: true, HasMapping: true, Mapped: mapped, Exclusive: sole, Highest: highest, Newest: newest,
-			Details: Details{MappedBlocks: mapped, CreationTime: d.ID, SnapshotTime: d.ID}}
+			Details: Details{MappedBlocks: mapped, CreationTime: d.ID % poolTime, SnapshotTime: poolTime}}
 		if d != want {
 			t.Fatalf("device %+v, want %+v", d, want)
 		}

@@ -18,7 +18,11 @@ type chunk [BitsPerBitmap]uint32
 type bitmapEntry struct {
 	index uint64
 	block uint32 // noBlock when it cannot be
+	hint         // what its index entry says of it
 }
+
+// hint tells the kernel how many blocks of a bitmap are free, and before which of them none is.
+type hint struct{ free, before uint32 }
 
 // counter counts the references to data blocks. There are cells only for blocks that a bitmap counts, and no more at once than the
 // budget: chunks that do not find room are deferred, whole, and counted when the leaves are read again.
@@ -48,7 +52,7 @@ func impliedBitmaps(dataBlocks, metadataBlocks uint64) []bitmapEntry {
 	n := min((dataBlocks/BitsPerBitmap)+1, metadataBlocks)
 	out := make([]bitmapEntry, n)
 	for i := range out {
-		out[i] = bitmapEntry{uint64(i), noBlock}
+		out[i] = bitmapEntry{index: uint64(i), block: noBlock}
 	}
 	return out
 }

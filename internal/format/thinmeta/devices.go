@@ -108,5 +108,8 @@ func (f *File) root(id uint32) (uint64, error) {
 	return 0, fmt.Errorf("%s: device %d: %w", f.name, id, ErrNoDevice)
 }
 
-// decodeIndex takes the place of a bitmap from an index entry.
-func decodeIndex(b []byte) uint64 { return binary.LittleEndian.Uint64(b) }
+// decodeIndex takes an index entry apart: where the bitmap is and what is said of it.
+func decodeIndex(b []byte) (block uint64, h hint) {
+	le := binary.LittleEndian
+	return le.Uint64(b), hint{le.Uint32(b[8:]), le.Uint32(b[12:])}
+}

@@ -88,6 +88,9 @@ func (m *maker) plain(size int, entries []entry) int {
 	return m.tree(size, entries, func([]entry) (int, bool) { return 0, false }, func(int, []entry) {})
 }
 
+// poolTime is the time of a made pool, and of the newest snapshot of each device.
+const poolTime = 100
+
 // modelPool is what a made pool holds.
 type modelPool struct {
 	dataBlocks uint64
@@ -151,7 +154,7 @@ func (w *treeWriter) trees(devices map[uint32]map[uint64]Run) (mapping, details 
 		}
 		w.m.refs[root]++
 		tops = append(tops, entry{uint64(id), u64(uint64(root))})
-		all = append(all, entry{uint64(id), append(append(u64(uint64(len(entries))), u64(0)...), u64(uint64(id)<<32|uint64(id))...)})
+		all = append(all, entry{uint64(id), append(append(u64(uint64(len(entries))), u64(0)...), u64(poolTime<<32|uint64(id%poolTime))...)})
 	}
 	return w.m.plain(sizeBlock, tops), w.m.plain(sizeDetails, all)
 }
@@ -208,7 +211,7 @@ func (p *modelPool) dataMap(m *maker, at *layout) uint64 {
 		n, _ := m.alloc(KindBitmap)
 		m.refs[n]++
 		at.dataBitmaps = append(at.dataBitmaps, n)
-		index = append(index, entry{i, append(u64(uint64(n)), u64(0)...)})
+		index = append(index, entry{i, append(u64(uint64(n)), u64(BitsPerBitmap)...)})
 	}
 	for _, b := range slices.Sorted(maps.Keys(m.data)) {
 		putCount(m.blocks[at.dataBitmaps[b/BitsPerBitmap]], int(b%BitsPerBitmap), m.data[b])
@@ -238,7 +241,7 @@ func (p *modelPool) metaMap(m *maker, at *layout) {
 	for used := 0; used < len(m.blocks)+p.spare+1; used += BitsPerBitmap {
 		n, _ := m.alloc(KindBitmap)
 		m.refs[n]++
-		binary.LittleEndian.PutUint64(m.blocks[index][indexHeader+16*len(at.metaBitmaps):], uint64(n))
+		copy(m.blocks[index][indexHeader+16*len(at.metaBitmaps):], append(u64(uint64(n)), u64(BitsPerBitmap)...))
 		at.metaBitmaps = append(at.metaBitmaps, n)
 	}
 	for b, n := range m.refs {
@@ -257,7 +260,7 @@ func (p *modelPool) superblock(m *maker, at *layout, dataUsed uint64) {
 	used := uint64(len(m.blocks))
 	put(32, Magic)
 	le.PutUint32(b[40:], Version)
-	le.PutUint32(b[44:], 100)
+	le.PutUint32(b[44:], poolTime)
 	put(56, uint64(at.held))
 	put(offSuperDataMap, p.dataBlocks, dataUsed, uint64(at.dataIndex), uint64(at.dataCounts))
 	put(offSuperMetaMap, used+uint64(p.spare), used, uint64(at.metaIndex), uint64(at.metaCounts))

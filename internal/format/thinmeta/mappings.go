@@ -131,9 +131,11 @@ func (c *checker) mappingLeaf(slot int, nd *node) {
 	fa := &c.bottom.facts[slot]
 	limit := c.f.super.Data.Blocks
 	outside, example := 0, uint64(0)
+	fa.shared = timeMask
 	for i := range nd.n {
 		v := nd.val(i)
 		data := v >> timeBits
+		fa.shared = min(fa.shared, uint32(v&timeMask))
 		fa.newest = max(fa.newest, uint32(v&timeMask))
 		if data >= limit {
 			outside, example = outside+1, data
@@ -159,10 +161,11 @@ func (c *checker) foldDevices() {
 			for roots[0].id != d.ID {
 				roots = roots[1:]
 			}
-			c.foldDevice(d, uint32(roots[0].block))
+			c.judgeShared(d, c.foldDevice(d, uint32(roots[0].block)))
 		}
 		c.judgeDevice(d)
 	}
+	c.judgeClock(devices)
 	// What only the metadata snapshot has must be in order as well.
 	for i := range c.bottom.facts {
 		if c.bottom.facts[i].state == stateNew {
@@ -171,14 +174,15 @@ func (c *checker) foldDevices() {
 	}
 }
 
-func (c *checker) foldDevice(d *Device, root uint32) {
+// foldDevice fills in what the tree of a device tells, and gives facts.shared of its root.
+func (c *checker) foldDevice(d *Device, root uint32) (shared uint32) {
 	if c.o.SkipMappings {
-		return
+		return 0
 	}
 	d.Unreadable = !c.bottom.fold(root)
 	fa := c.bottom.get(root)
 	if fa == nil {
-		return
+		return 0
 	}
 	d.Mapped, d.Newest = fa.mapped, fa.newest
 	if fa.mapped > 0 && fa.last != ^uint64(0) {
@@ -187,6 +191,7 @@ func (c *checker) foldDevice(d *Device, root uint32) {
 	if c.refs[root] == 1 {
 		d.Exclusive = fa.sole
 	}
+	return fa.sharedFrom(c.refs[root])
 }
 
 func (c *checker) judgeDevice(d *Device) {

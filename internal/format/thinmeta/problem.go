@@ -33,6 +33,8 @@ const (
 	MetadataRefcntHigh ProblemKind = "metadata-refcount-high"
 	MetadataLeaked     ProblemKind = "metadata-block-leaked"
 	SpaceMapTotal      ProblemKind = "space-map-total" // number of used blocks in the superblock; Block 0: data, 1: metadata
+	SpaceMapIndex      ProblemKind = "space-map-index" // an index entry hides free blocks from the kernel; Block: that of the bitmap
+	TimeWrong          ProblemKind = "time-wrong"      // the kernel will take shared data blocks for unshared ones and write into them
 )
 
 // Things that a user wants to know and that need not be damage.

@@ -59,8 +59,8 @@ func (c *checker) readMetaMap() (*spaceMap, error) {
 
 func (c *checker) readIndex(m *spaceMap, b []byte, from uint64) {
 	for i := range uint64(MaxBitmaps) {
-		if block := decodeIndex(b[indexHeader+sizeIndex*i:]); block != 0 {
-			c.addBitmap(m, i, block, useMetaBitmap, from)
+		if block, h := decodeIndex(b[indexHeader+sizeIndex*i:]); block != 0 {
+			c.addBitmap(m, i, block, h, useMetaBitmap, from)
 		}
 	}
 }
@@ -71,7 +71,8 @@ func (c *checker) readDataMap() (*spaceMap, error) {
 	t := &tree{c: c, use: useDataIndex, valueSize: sizeIndex}
 	t.onLeaf = func(_ int, nd *node) {
 		for i := range nd.n {
-			c.addBitmap(m, nd.key(i), decodeIndex(nd.raw(i)), useDataBitmap, nodeNumber(nd))
+			block, h := decodeIndex(nd.raw(i))
+			c.addBitmap(m, nd.key(i), block, h, useDataBitmap, nodeNumber(nd))
 		}
 	}
 	if err := c.growRoot(t, m.root.BitmapRoot); err != nil {
@@ -84,14 +85,14 @@ func (c *checker) readDataMap() (*spaceMap, error) {
 	return m, c.readCounts(m, useDataCounts)
 }
 
-func (c *checker) addBitmap(m *spaceMap, index, block uint64, u use, from uint64) {
+func (c *checker) addBitmap(m *spaceMap, index, block uint64, h hint, u use, from uint64) {
 	b, fresh := c.refer(block, u, from)
 	if b != noBlock && !fresh {
 		c.problems.block(NodeInvalid, block, "block is the bitmap of two ranges of the %s space map", m.name)
 		b = noBlock
 	}
 	m.damaged = m.damaged || b == noBlock
-	m.bitmaps = append(m.bitmaps, bitmapEntry{index, b})
+	m.bitmaps = append(m.bitmaps, bitmapEntry{index, b, h})
 }
 
 // readCounts reads the tree of counts of 3 and more.

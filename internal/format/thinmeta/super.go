@@ -71,6 +71,9 @@ func (f *File) judgeSuper(b []byte) []Problem {
 	if s.Incompat != 0 {
 		bad(0, uint64(s.Incompat), "incompatible feature flags %#x are set", s.Incompat)
 	}
+	if s.CompatRO != 0 {
+		bad(0, uint64(s.CompatRO), "feature flags %#x are set with which the kernel opens a pool for reading only", s.CompatRO)
+	}
 	if s.Flags&^FlagNeedsCheck != 0 {
 		bad(0, uint64(s.Flags), "unknown flags %#x are set", s.Flags&^FlagNeedsCheck)
 	}

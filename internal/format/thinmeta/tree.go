@@ -31,7 +31,7 @@ var useNames = [...]string{
 // noBlock stands for a reference to a block that cannot be.
 const noBlock = ^uint32(0)
 
-// facts is what is kept of a node that was read: enough for everything above it, 48 bytes.
+// facts is what is kept of a node that was read: enough for everything above it, 56 bytes.
 type facts struct {
 	first  uint64 // own first key
 	last   uint64 // highest key at or below it
@@ -39,6 +39,9 @@ type facts struct {
 	sole   uint64 // of them, with a data block that nothing else maps; see fold
 	block  uint32
 	newest uint32
+	// shared is 1 more than the newest time of a mapping below whose data block is surely mapped elsewhere, too; 0 for none. Until it is
+	// folded, a leaf has the oldest time of its mappings here.
+	shared uint32
 	inner  int32 // index into tree.inner, or leafNode
 	height uint8
 	state  uint8
@@ -165,6 +168,7 @@ func (t *tree) fold(block uint32) bool {
 		}
 		fa.state = stateOpen
 		if fa.inner == leafNode {
+			fa.shareLeaf()
 			fa.state = stateDone
 			continue
 		}
@@ -214,11 +218,32 @@ func (t *tree) sum(fa *facts, in innerNode) {
 			fa.sole += kid.sole
 		}
 		fa.newest = max(fa.newest, kid.newest)
+		fa.shared = max(fa.shared, kid.sharedFrom(t.c.refs[kid.block]))
 	}
 	if fa.height > maxHeight {
 		t.wrong(fa, "btree below node %d has more than %d levels", fa.block, maxHeight)
 		fa.height = maxHeight // so that it does not overflow further up
 	}
+}
+
+// shareLeaf works out shared of a leaf. Of a leaf some of whose blocks are shared it is not known which: the oldest at the most.
+func (fa *facts) shareLeaf() {
+	switch oldest := fa.shared; {
+	case fa.sole >= fa.mapped:
+		fa.shared = 0
+	case fa.sole == 0:
+		fa.shared = fa.newest + 1
+	default:
+		fa.shared = oldest + 1
+	}
+}
+
+// sharedFrom is shared as a parent sees it: all below a node with several parents is.
+func (fa *facts) sharedFrom(refs uint32) uint32 {
+	if refs > 1 && fa.mapped > 0 {
+		return fa.newest + 1
+	}
+	return fa.shared
 }
 
 // wrong tells of a node that is damaged though it can be read.

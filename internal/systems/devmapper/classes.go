@@ -11,6 +11,7 @@ const (
 	FreeIDInPool    = "devmapper/pool-device-id-free"
 	UnknownInPool   = "devmapper/pool-device-unknown"
 	NotInPool       = "devmapper/device-in-db-not-in-pool"
+	DeviceEmpty     = "devmapper/thin-device-empty"
 	NoDevice        = "devmapper/snapshot-without-device"
 	RemovedLive     = "devmapper/removed-state-live-snapshot"
 	FaultyLive      = "devmapper/faulty-live-snapshot"
@@ -76,6 +77,8 @@ const (
 	ThinMetadataHigh   = "devmapper/metadata-refcount-high"
 	ThinMetadataLeaked = "devmapper/metadata-block-leaked"
 	ThinSpaceMapTotal  = "devmapper/space-map-total"
+	ThinSpaceMapIndex  = "devmapper/space-map-index"
+	ThinTime           = "devmapper/pool-time-wrong"
 	ThinNeedsCheck     = "devmapper/needs-check"
 	ThinTransaction    = "devmapper/transaction-id-unexpected"
 	ThinOutOfData      = "devmapper/out-of-data-space"
@@ -115,6 +118,10 @@ var crossClasses = finding.Classes{
 		Explain: "<pool>.db has a record, but the pool has no thin device with its id: the content of that layer is lost. If the record is Activated, containerd's plugin does not load (once), with " +
 			"\"no data available\". Marking the record Faulty lets the plugin load. When many are missing this is probably the wrong pool.",
 		Actions: []finding.ActionDoc{actIgnore, actMarkFaulty, actDropSnapshot}, DependsOn: []string{PoolEmpty, WrongPool, ThinSuperChecksum, ThinNodeChecksum, ThinDetailsMissing}},
+	{ID: DeviceEmpty, Title: "thin device of a snapshot holds nothing", Severity: finding.Error, Shape: finding.Dangling,
+		Explain: "The thin device of a snapshot has no block mapped, though the device of its parent has: it began with all of its parent's blocks. Writing damaged thin metadata anew leaves this behind when the " +
+			"device's mappings could not be read. The content is lost, and mounting fails with \"wrong fs type, bad superblock\". Remove what uses it, and pull the image again.",
+		Actions: []finding.ActionDoc{actIgnore}, DependsOn: []string{ThinNodeChecksum, ThinNodeInvalid, ThinMappingMissing}},
 	{ID: NoDevice, Title: "snapshot without a device record", Severity: finding.Error, Shape: finding.Dangling,
 		Explain: "metadata.db has a snapshot for which <pool>.db has no device. A lost commit of metadata.db while the snapshot was removed leaves it behind. Each garbage collection fails at it with \"not found\", and " +
 			"none of its parents can be removed any more, so whole images leak.",

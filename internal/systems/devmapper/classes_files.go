@@ -73,6 +73,14 @@ var fileClasses = finding.Classes{
 	{ID: ThinSpaceMapTotal, Title: "total of a space map is wrong", Severity: finding.Warning, Shape: finding.Miscount,
 		Explain: "The number of allocated blocks in the superblock is not what the bitmaps add up to.",
 		Actions: thinActions, DependsOn: []string{ThinDataLeaked, ThinMetadataLeaked, ThinBitmapChecksum}},
+	{ID: ThinSpaceMapIndex, Title: "index of a space map hides free blocks", Severity: finding.Warning, Shape: finding.Miscount,
+		Explain: "The index says that fewer blocks of a bitmap are free than there are, or that the first free one comes later. The kernel does not look for them: the pool is full before it is.",
+		Actions: thinActions, DependsOn: []string{ThinDataLow, ThinMetadataLow}},
+	{ID: ThinTime, Title: "time of the pool or of a thin device is too low", Severity: finding.Error, Shape: finding.Mismatch,
+		Explain: "The kernel copies a block before it writes to it when the block was mapped before the newest snapshot of the device, by the pool's own clock. Here the time of the pool or of a device is lower than that of blocks " +
+			"that devices share, or more than a mapping has room for: a container would write into the image below it and into other containers. All counts are right, and no other tool sees it. " +
+			"Do not activate the pool for writing. The times can be raised in the XML of thin_dump (time of superblock, snap_time of device), which thin_restore writes to a spare device.",
+		Actions: []finding.ActionDoc{actIgnore}},
 	{ID: ThinNeedsCheck, Title: "the pool asks to be checked", Severity: finding.Error, Shape: finding.Mismatch,
 		Explain: "The kernel had to abort a transaction and set the flag needs_check: the pool is read-only until the flag is cleared. Writes before the abort may be lost, so the file systems on the thin devices want an fsck. " +
 			"The flag may be cleared when the check finds nothing else wrong with the thin metadata.",

@@ -25,6 +25,8 @@ var thinClasses = map[thinmeta.ProblemKind]string{
 	thinmeta.MetadataRefcntHigh: ThinMetadataHigh,
 	thinmeta.MetadataLeaked:     ThinMetadataLeaked,
 	thinmeta.SpaceMapTotal:      ThinSpaceMapTotal,
+	thinmeta.SpaceMapIndex:      ThinSpaceMapIndex,
+	thinmeta.TimeWrong:          ThinTime,
 	thinmeta.NeedsCheck:         ThinNeedsCheck,
 	thinmeta.OutOfDataSpace:     ThinOutOfData,
 	thinmeta.OutOfMetadataSpace: ThinOutOfMetadata,
@@ -143,6 +145,11 @@ func thinSubject(p thinmeta.Problem) string {
 			return "data space map"
 		}
 		return "metadata space map"
+	case thinmeta.TimeWrong:
+		if p.Device < 0 {
+			return "superblock"
+		}
+		return devSubject(uint32(p.Device))
 	case thinmeta.DetailsMissing, thinmeta.MappingMissing, thinmeta.MappedBlocksWrong:
 		return devSubject(uint32(p.Device))
 	case thinmeta.DataRefcountLow, thinmeta.DataRefcountHigh, thinmeta.DataBlockLeaked:

@@ -111,7 +111,7 @@ func checkNew(ctx context.Context, path string) error {
 	}
 	for _, p := range r.Problems {
 		switch p.Kind {
-		case thinmeta.NeedsCheck, thinmeta.TransactionID, thinmeta.OutOfDataSpace, thinmeta.OutOfMetadataSpace:
+		case thinmeta.NeedsCheck, thinmeta.TransactionID, thinmeta.TimeWrong, thinmeta.OutOfDataSpace, thinmeta.OutOfMetadataSpace:
 			continue // they were so before
 		}
 		return &fault.Error{Op: "check the new metadata", Where: path, Err: fmt.Errorf("%s", p.Text), Hint: "this is a fault of fettle; please report it"}
