@@ -29,8 +29,8 @@ func (e *Edit) group(g uint32) (*group, error) {
 		return nil, damaged("group %d of %d", g, e.view.Groups())
 	}
 	block, off := e.descAt(g)
-	if !e.view.BlockOK(block) {
-		return nil, damaged("descriptor of group %d in block %d lies outside the file system", g, block)
+	if meta, err := e.isMeta(block); err != nil || !meta {
+		return nil, firstOf(err, damaged("descriptor of group %d in block %d lies where none should be", g, block))
 	}
 	buf, err := e.over.read(block)
 	if err != nil {
@@ -48,9 +48,6 @@ func (e *Edit) group(g uint32) (*group, error) {
 	}
 	if d.Flags&ext4.GroupInodeUninit != 0 && g == 0 {
 		return nil, damaged("the first group is marked as never written")
-	}
-	if _, err := e.metadata(); err != nil {
-		return nil, err
 	}
 	return d, nil
 }

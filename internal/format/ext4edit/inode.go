@@ -120,9 +120,10 @@ func (e *Edit) SetLinks(ino uint32, links uint16) error {
 	})
 }
 
-// plainFlags are the inode flags that say nothing about the form of the content.
-const plainFlags = 0x1 | 0x2 | 0x4 | ext4.FlagSync | ext4.FlagImmutable | ext4.FlagAppend | 0x40 | 0x80 | 0x4000 | 0x8000 |
-	0x10000 | 0x20000 | ext4.FlagProjInherit
+// plainFlags are the inode flags that say nothing about the form of the content. Those without a name in the reader: no dump 0x40, no
+// atime 0x80, journalled data 0x4000, no tail 0x8000, synchronous directory 0x10000, top directory 0x20000.
+const plainFlags = ext4.FlagSync | ext4.FlagImmutable | ext4.FlagAppend | 0x40 | 0x80 | 0x4000 | 0x8000 | 0x10000 | 0x20000 |
+	ext4.FlagProjInherit
 
 // SetFlags sets and clears inode flags. Flags that say how content is kept (FlagIndex, FlagExtents, FlagInlineData, ...) are refused.
 func (e *Edit) SetFlags(ino uint32, set, clear uint32) error {

@@ -48,6 +48,9 @@ func (e *Edit) metadata() ([]span, error) {
 	if e.meta != nil {
 		return e.meta, nil
 	}
+	if n := e.over.limit / (2 + e.tableBlocks()); uint64(e.view.Groups()) > n {
+		return nil, damaged("%d groups do not fit into %d blocks", e.view.Groups(), e.over.limit)
+	}
 	list := make([]span, 0, 4*int(e.view.Groups()))
 	for g := range e.view.Groups() {
 		d, err := e.view.Group(g) // places never change

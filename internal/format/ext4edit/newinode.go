@@ -2,6 +2,7 @@ package ext4edit
 
 import (
 	"bytes"
+	"strings"
 
 	"fettle/internal/format/ext4"
 	"fettle/internal/format/lustre"
@@ -10,19 +11,24 @@ import (
 // NewInode says what a new inode is like.
 type NewInode struct {
 	Near       uint32 // an inode in whose group, or behind it, it shall lie; 0 means the root
-	Mode       uint16 // with the type: a regular file, directory, FIFO or socket
+	Mode       uint16 // with the type: a regular file, directory, symbolic link, FIFO or socket
+	Target     string // of a symbolic link, 1 to 59 bytes
 	UID, GID   uint32
 	Project    uint32
 	Generation uint32 // 0 means one more than the inode had before
 	Links      uint16 // 0 means 1, for directories 2
 }
 
-// AllocInode makes an inode: an empty regular file, a FIFO or a socket. Nothing names it yet, so its link count is wrong until a
+// AllocInode makes an inode: an empty regular file, a short symbolic link, a FIFO or a socket. Nothing names it yet, so its link count is wrong until a
 // name is put in. For directories see MakeDir. A target's OI and quota files know nothing of it: see OIInsert and QuotaNote.
 func (e *Edit) AllocInode(n NewInode) (ino uint32, err error) {
 	err = e.do(func() error {
 		switch n.Mode & ext4.ModeTypeMask {
 		case ext4.ModeRegular, ext4.ModeFIFO, ext4.ModeSocket:
+		case ext4.ModeSymlink:
+			if n.Target == "" || len(n.Target) >= ext4.InodeBlockLen || strings.Contains(n.Target, "\x00") {
+				return invalid("a symbolic link to %q", n.Target)
+			}
 		default:
 			return invalid("a new inode with mode %o", n.Mode)
 		}
@@ -73,7 +79,7 @@ func (e *Edit) newInode(n NewInode) (*ext4.Inode, error) {
 	if err != nil {
 		return nil, err
 	}
-	e.made[ino] = true
+	e.mark(ino, true)
 	e.usage(in, 1, 0)
 	return in, nil
 }
@@ -98,6 +104,10 @@ func (e *Edit) fill(raw []byte, n NewInode) {
 		le.PutUint32(raw[ext4.InodeProjID:], n.Project)
 	}
 	kind := n.Mode & ext4.ModeTypeMask
+	if kind == ext4.ModeSymlink {
+		copy(raw[ext4.InodeBlock:], n.Target)
+		le.PutUint32(raw[ext4.InodeSizeLo:], uint32(len(n.Target)))
+	}
 	if e.sb.Incompat&ext4.IncompatExtents != 0 && (kind == ext4.ModeRegular || kind == ext4.ModeDir) {
 		le.PutUint32(raw[ext4.InodeFlags:], ext4.FlagExtents)
 		initExtents(raw[ext4.InodeBlock:ext4.InodeBlock+ext4.InodeBlockLen], 0)
@@ -134,7 +144,7 @@ func (e *Edit) FreeInode(ino uint32) error {
 		if err := e.putInode(in); err != nil {
 			return err
 		}
-		delete(e.made, ino)
+		e.mark(ino, false)
 		return e.releaseInode(ino, dir)
 	}, "free inode %d", ino)
 }

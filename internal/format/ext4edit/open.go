@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"slices"
 
 	"fettle/internal/format/ext4"
@@ -36,6 +35,7 @@ type Edit struct {
 	meta  []span           // blocks that are never a file's, see metadata
 	made  map[uint32]bool  // inodes allocated by this edit
 	quota map[Owner][2]int // change of {inodes, sectors}
+	takes []func()         // take back what the running operation did to made and quota
 }
 
 // writable lists the features with which everything that is changed here is kept right.
@@ -137,11 +137,12 @@ func (e *Edit) do(fn func() error, format string, args ...any) error {
 		return fn()
 	}
 	e.over.undo = map[uint64][]byte{}
-	made, quota := maps.Clone(e.made), maps.Clone(e.quota)
-	defer func() { e.over.undo = nil }()
+	defer func() { e.over.undo, e.takes = nil, nil }()
 	if err := fn(); err != nil {
 		e.over.rollback()
-		e.made, e.quota = made, quota
+		for _, back := range slices.Backward(e.takes) {
+			back()
+		}
 		return fmt.Errorf("%s: %s: %w", e.view.Name(), fmt.Sprintf(format, args...), err)
 	}
 	return nil
@@ -194,4 +195,12 @@ func (e *Edit) usage(in *ext4.Inode, inodes, sectors int) {
 	who := Owner{UID: in.UID, GID: in.GID, Project: in.ProjID}
 	q := e.quota[who]
 	e.quota[who] = [2]int{q[0] + inodes, q[1] + sectors}
+	e.takes = append(e.takes, func() { e.quota[who] = q })
+}
+
+// mark notes that an inode was made, or is no more.
+func (e *Edit) mark(ino uint32, made bool) {
+	was := e.made[ino]
+	e.made[ino] = made
+	e.takes = append(e.takes, func() { e.made[ino] = was })
 }

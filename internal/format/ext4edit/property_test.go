@@ -59,6 +59,7 @@ func TestProperty(t *testing.T) {
 				m.check(r, fresh(t, e))
 				after := fsck(t, e, img)
 				m.check(r, openFS(t, after))
+				m.debugfs(t, after+".plain")
 				undo(t, e, img, after)
 				rounds++ // not after a failure, so that it can be made smaller
 			})

@@ -154,7 +154,7 @@ func apply(t testing.TB, e *Edit, path string) string {
 	return out
 }
 
-// copySparse copies a file and leaves zeros out.
+// copySparse copies a file and leaves its holes out.
 func copySparse(t testing.TB, from, to string) {
 	t.Helper()
 	in, err := os.Open(from)
@@ -167,21 +167,38 @@ func copySparse(t testing.TB, from, to string) {
 		t.Fatal(err)
 	}
 	defer out.Close()
-	buf, zero, size := make([]byte, 64<<10), make([]byte, 64<<10), int64(0)
-	for {
-		n, err := io.ReadFull(in, buf)
-		if !bytes.Equal(buf[:n], zero[:n]) {
-			if _, err := out.WriteAt(buf[:n], size); err != nil {
-				t.Fatal(err)
-			}
-		}
-		size += int64(n)
-		if err != nil {
-			break
-		}
-	}
-	if err := out.Truncate(size); err != nil {
+	fi, err := in.Stat()
+	if err != nil {
 		t.Fatal(err)
+	}
+	eachData(t, in, fi.Size(), func(at, end int64) {
+		if _, err := out.Seek(at, io.SeekStart); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(out, io.NewSectionReader(in, at, end-at)); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if err := out.Truncate(fi.Size()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// eachData calls fn for each part of a file that is no hole.
+func eachData(t testing.TB, f *os.File, size int64, fn func(at, end int64)) {
+	t.Helper()
+	const seekData, seekHole = 3, 4
+	for at := int64(0); at < size; {
+		from, err := f.Seek(at, seekData)
+		if err != nil {
+			return // nothing but a hole
+		}
+		end, err := f.Seek(from, seekHole)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fn(from, end)
+		at = end
 	}
 }
 
@@ -316,17 +333,26 @@ func sameFile(t testing.TB, a, b string) bool {
 		t.Fatal(err)
 	}
 	defer g.Close()
-	x, y := make([]byte, 1<<20), make([]byte, 1<<20)
-	for {
-		n, err := io.ReadFull(f, x)
-		m, _ := io.ReadFull(g, y)
-		if !bytes.Equal(x[:n], y[:m]) {
-			return false
-		}
-		if err != nil {
-			return true
+	fi, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	same := true
+	compare := func(at, end int64) {
+		x, y := make([]byte, 1<<20), make([]byte, 1<<20)
+		for ; at < end; at += 1 << 20 {
+			n := min(end-at, 1<<20)
+			if _, err := f.ReadAt(x[:n], at); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := g.ReadAt(y[:n], at); err != nil || !bytes.Equal(x[:n], y[:n]) {
+				same = false
+			}
 		}
 	}
+	eachData(t, f, fi.Size(), compare)
+	eachData(t, g, fi.Size(), compare)
+	return same
 }
 
 // fid makes a FID from a number.
