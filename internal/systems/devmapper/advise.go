@@ -122,7 +122,7 @@ func (g *judge) lostElsewhere() bool { return g.lost > 0 }
 
 func (g *judge) adviseOrphan(f *judged) {
 	blocks := f.Class == BlocksNextID
-	here := g.thin == nil || g.device(f.rec.ID) != nil
+	here := g.thin != nil && g.device(f.rec.ID) != nil
 	var keep []finding.Action
 	if blocks {
 		keep = []finding.Action{MarkFaulty, RaiseSequence}
@@ -130,6 +130,11 @@ func (g *judge) adviseOrphan(f *judged) {
 		keep = []finding.Action{finding.Ignore}
 	}
 	switch {
+	case g.thin == nil:
+		// Freeing the id of a device that is there after all would make containerd fail with "file exists".
+		f.offer("the thin pool was not read, so nobody knows whether it has the device: nothing is deleted", keep...)
+	case !g.thin.whole:
+		f.offer("the thin metadata is damaged: no device is deleted before it is mended", keep...)
 	case g.lostElsewhere():
 		if blocks {
 			f.offer("containerd refers to snapshots that metadata.db does not have, and this device may hold one of them: it is kept and out of the way", RaiseSequence, MarkFaulty, finding.Discard)
@@ -146,6 +151,8 @@ func (g *judge) adviseOrphan(f *judged) {
 		f.offer("somebody has the thin device open: it is not deleted", keep...)
 	case g.live:
 		f.offer("on a live pool a device is deleted only when asked for: --policy "+f.Class+"=discard --allow "+f.Class+"/discard", append(keep, finding.Discard)...)
+	case g.fixed != "":
+		f.offer(g.fixed, keep...)
 	default:
 		f.offer("no snapshot ever used the device", append([]finding.Action{finding.Discard}, keep...)...)
 	}
@@ -168,6 +175,8 @@ func (g *judge) adviseLeak(f *judged) {
 		f.offer("somebody has the thin device open: it is not deleted", first)
 	case g.live:
 		f.offer("on a live pool a device is deleted only when asked for: --policy "+f.Class+"=discard --allow "+f.Class+"/discard", first, finding.Discard)
+	case g.fixed != "":
+		f.offer(g.fixed, first)
 	case f.Class == FreeIDInPool:
 		f.offer("no record of any database refers to it", finding.Discard, BlockID)
 	default:
@@ -202,7 +211,7 @@ func (g *judge) adviseLost(f *judged) {
 }
 
 func (g *judge) adviseState(f *judged) {
-	there := g.thin == nil || g.inPool(f.rec.ID)
+	there := g.thin != nil && g.inPool(f.rec.ID)
 	switch {
 	case f.snap == nil:
 		f.offer("without its snapshot the right state is not known", finding.Ignore)
@@ -211,6 +220,8 @@ func (g *judge) adviseState(f *judged) {
 	case (f.rec.State == snapshotdb.Removed || f.rec.State == snapshotdb.Removing) && !g.referenced(f.snap):
 		f.severity(finding.Info)
 		f.offer("containerd's next garbage collection finishes the removal", finding.Ignore)
+	case !there && (g.thin == nil || !g.thin.whole):
+		f.offer("the thin pool was not read as a whole, so nobody knows whether it has the device; an Activated record without one keeps the plugin from loading", finding.Ignore, finding.Rewrite)
 	case !there:
 		f.offer("the thin device is gone: see the finding about that", finding.Ignore, MarkFaulty)
 	default:

@@ -35,6 +35,7 @@ const (
 	StateInvalid      = "devmapper/state-invalid"
 	DuplicateDevice   = "devmapper/duplicate-device-id"
 	SequenceBehind    = "devmapper/sequence-behind"
+	SequenceSpent     = "devmapper/sequence-exhausted"
 	SnapshotDuplicate = "devmapper/duplicate-snapshot-id"
 
 	// metadata.db.
@@ -42,6 +43,8 @@ const (
 	ParentMissing      = "devmapper/parent-missing"
 	BacklinkMissing    = "devmapper/backlink-missing"
 	BacklinkStale      = "devmapper/backlink-stale"
+	KindWrong          = "devmapper/snapshot-kind-wrong"
+	FileSystemWrong    = "devmapper/filesystem-label-wrong"
 
 	// meta.db.
 	MetaUnparsable     = "devmapper/metadb-record-unparsable"

@@ -24,6 +24,8 @@ type evidence struct {
 	open  map[uint32]int
 	names map[uint32]string
 	live  bool // the pool is active on this machine
+	// fixed says why the thin metadata cannot be exchanged for a new file, "" if it can.
+	fixed string
 	// whole tells of which bolt layers every record could be read. What a damaged layer lacks proves nothing.
 	wholePool, wholeStore, wholeMeta bool
 }

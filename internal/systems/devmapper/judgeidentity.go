@@ -129,6 +129,9 @@ func (g *judge) disorder(a, b *owner) {
 func (g *judge) descent(o *owner) {
 	parent := g.parentOf(o.snap)
 	if parent == nil {
+		if o.snap.Parent == "" && o.snap.Kind == snapshotdb.KindCommitted {
+			g.empty(o, says(witStore, "snapshot %d is committed: a file system was made on it and written to", o.id))
+		}
 		return
 	}
 	pr := g.recordOf(parent)
@@ -136,6 +139,9 @@ func (g *judge) descent(o *owner) {
 		return
 	}
 	pd, cd := g.device(pr.ID), g.device(o.rec.ID)
+	if pd.Mapped > 0 && g.empty(o, says(witThin, "device %d of its parent has %d blocks mapped", pr.ID, pd.Mapped)) {
+		return
+	}
 	var ev []finding.Evidence
 	if pd.Mapped > 0 && cd.Mapped > 0 {
 		if shared, sure := g.thin.shares(g.ctx, o.rec.ID, pr.ID); sure && !shared {
@@ -150,4 +156,16 @@ func (g *judge) descent(o *owner) {
 	}
 	f := g.add(IdentityWrong, o.rec.Key, "", append([]finding.Evidence{recordEvidence(o.rec), says(witStore, "the parent of snapshot %d is snapshot %d", o.id, parent.ID)}, ev...)...)
 	f.about(o.rec, o.snap, cd).path(g.userOf(o.snap))
+}
+
+// empty reports a device that holds nothing, and tells whether it does; why says that it must have held something. What the details count
+// but the tree lacks is damage of the metadata, which has findings of its own.
+func (g *judge) empty(o *owner, why finding.Evidence) bool {
+	d := g.device(o.rec.ID)
+	if d.Mapped > 0 || d.Details.MappedBlocks > 0 || d.Unreadable || !d.HasMapping {
+		return false
+	}
+	g.add(DeviceEmpty, o.rec.Key, "", recordEvidence(o.rec), g.devEvidence(o.rec.ID), why).
+		with(g.deviceDetail(o.rec.ID, o.id, o.rec.State)).about(o.rec, o.snap, d).path(g.userOf(o.snap))
+	return true
 }

@@ -95,7 +95,7 @@ func (p *planner) mendState(f *judged) (result, loses string, err error) {
 	if err != nil {
 		return "", "", err
 	}
-	return fmt.Sprintf("state %s: a %s snapshot whose thin device is there", want, f.snap.Kind), "", p.setID(p.e, f.rec.ID, snapshotdb.IDTaken)
+	return fmt.Sprintf("state %s: the snapshot is %s, and its thin device is there", want, f.snap.Kind), "", p.setID(p.e, f.rec.ID, snapshotdb.IDTaken)
 }
 
 // discard removes a thin device and whatever refers to it.
@@ -105,6 +105,13 @@ func (p *planner) discard(f *judged) (result, loses string, err error) {
 		return result, "the snapshot, whose content was lost before", err
 	}
 	there := p.thin != nil && p.device(f.dev) != nil
+	switch why := p.u.fixedThin(); {
+	case !there && (p.thin == nil || !p.thin.whole):
+		return fmt.Sprintf("left: the thin pool was not read as a whole, so nobody knows whether it has device %d", f.dev), "", nil
+	case there && !p.live && why != "":
+		// Its record must stay as long as the device: an id that is free while its device exists makes containerd fail.
+		return "left: " + why, "", nil
+	}
 	if there && p.open[f.dev] > 0 {
 		return "", "", fmt.Errorf("thin device %d is open", f.dev)
 	}
@@ -112,7 +119,9 @@ func (p *planner) discard(f *judged) (result, loses string, err error) {
 	if there {
 		p.drop[f.dev] = f.Subject
 		p.loss++
-		loses = fmt.Sprintf("%d KiB that only thin device %d maps", p.device(f.dev).Exclusive*p.blockBytes()/1024, f.dev)
+		if own := p.device(f.dev).Exclusive * p.blockBytes(); own > 0 {
+			loses = fmt.Sprintf("%d KiB that only thin device %d maps", own/1024, f.dev)
+		}
 		result = fmt.Sprintf("thin device %d deleted, id %d free", f.dev, f.dev)
 		if p.live {
 			// Until the device is gone its id must not be given out; ENODATA later means that it is gone.

@@ -75,7 +75,7 @@ func (p *planner) actRebuild(f *judged) (result, loses string, err error) {
 		p.rebuild[f.Subject] = true
 		return f.Subject + " written anew from every readable record and what the other layers prove; the old file is kept", "", nil
 	}
-	if why := p.fixedThin(); why != "" {
+	if why := p.u.fixedThin(); why != "" {
 		return "left: " + why, "", nil
 	}
 	p.details = true
@@ -83,10 +83,10 @@ func (p *planner) actRebuild(f *judged) (result, loses string, err error) {
 }
 
 // fixedThin says why the thin metadata cannot be exchanged for a new file, "" if it can.
-func (p *planner) fixedThin() string {
-	path := p.u.thinPath()
+func (u *unit) fixedThin() string {
+	path := u.thinPath()
 	switch {
-	case p.live:
+	case u.live:
 		return "the pool is live; deactivate it, and give its metadata as a file or device"
 	case path == "":
 		return "there is no thin metadata"
@@ -107,7 +107,7 @@ func (p *planner) thinChanges(ctx context.Context, out *store.Proposal) ([]store
 	if len(p.drop) == 0 && !p.details {
 		return nil, nil
 	}
-	if why := p.fixedThin(); why != "" {
+	if why := p.u.fixedThin(); why != "" {
 		for i := range out.Outcomes {
 			if o := &out.Outcomes[i]; o.Action == finding.Discard {
 				o.Result = "left: " + why

@@ -160,7 +160,7 @@ func (u *unit) readXML(path string) error {
 
 // gather reads the records out of the checked files.
 func (u *unit) gather() *evidence {
-	e := &evidence{poolName: u.poolName, thin: u.thin, live: u.live}
+	e := &evidence{poolName: u.poolName, thin: u.thin, live: u.live, fixed: u.fixedThin()}
 	e.open, e.names = u.active.openDevices()
 	for _, p := range u.extra {
 		e.extraPools = append(e.extraPools, filepath.Base(p))

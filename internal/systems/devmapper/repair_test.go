@@ -104,6 +104,9 @@ var settings = map[string][]string{"damage/d36-thin-crc-superblock": {SetBlockSi
 // dead are containers whose content was lost before the repair: containerd works without them.
 var dead = map[string]bool{"damage/d01-db-device-not-in-pool": true}
 
+// lost are the findings that stay where content was lost: a check must not call that clean.
+var lost = map[string][]string{"damage/d37-thin-crc-mapping-leaf": {"thin-device-empty containerd-pool-snap-10"}}
+
 // TestRealRepairs repairs every damaged set: a second check is clean, thin_check agrees, containerd's own snapshotter works on it, and an
 // undo gives back identical files.
 func TestRealRepairs(t *testing.T) {
@@ -131,7 +134,7 @@ func TestRealRepairs(t *testing.T) {
 				}
 				return
 			}
-			if len(left) > 0 {
+			if !slices.Equal(left, append([]string{}, lost[v]...)) {
 				t.Errorf("left %q", left)
 			}
 			thinCheck(t, b.dir)
