@@ -14,10 +14,23 @@ func (j *judge) absent() {
 	}
 	explained := map[place]bool{}
 	dangling := false
+	nameless, lost := j.nameless()
 	for i := range j.names {
+		n := &j.names[i]
 		switch {
+		case lost && (n.mdt != nameless.mdt || n.ino == nameless.ino):
+			if t := j.tenant(n.mdt, n.ino); n.mdt == nameless.mdt || t != nil && t.agent && t.fid == j.fid {
+				if !explained[nameless] {
+					j.lostLMA(nameless, j.tenant(nameless.mdt, nameless.ino)).at(j, i)
+				}
+				explained[nameless], explained[place{n.mdt, n.ino}] = true, true
+				continue
+			}
+			if j.mistaken(i) {
+				explained[place{n.mdt, n.ino}] = true
+			}
 		case j.mistaken(i):
-			explained[place{j.names[i].mdt, j.names[i].ino}] = true
+			explained[place{n.mdt, n.ino}] = true
 		case known && !j.cut:
 			j.dangling(i)
 			dangling = true
@@ -41,6 +54,25 @@ func (j *judge) absent() {
 	}
 }
 
+// nameless gives the inode that the object index or REMOTE_PARENT_DIR has for the FID, if that inode has lost its LMA.
+func (j *judge) nameless() (place, bool) {
+	lost := func(p place) bool {
+		t := j.tenant(p.mdt, p.ino)
+		return t != nil && !t.unread && !t.free && !t.known && !t.held
+	}
+	for _, e := range j.index {
+		if p := (place{e.mdt, e.ino}); lost(p) && j.tenant(e.mdt, e.ino).gen == e.gen {
+			return p, true
+		}
+	}
+	for _, r := range j.remote {
+		if p := (place{r.mdt, r.ino}); lost(p) {
+			return p, true
+		}
+	}
+	return place{}, false
+}
+
 // mistaken tells whether a name leads to an inode that is the object it means, although that says otherwise: it has lost its LMA,
 // or the FID in the name is wrong, or that in the LMA.
 func (j *judge) mistaken(i int) bool {
@@ -51,7 +83,7 @@ func (j *judge) mistaken(i int) bool {
 		return false
 	case t.agent && t.fid != j.fid:
 		if far := j.far[t.fid]; far.knows(w.link()) {
-			j.wrongFID(i, t.fid, far).provides(keyNamed(t.fid))
+			j.wrongFID(i, t.fid, far).provides(keyNamed(t.fid), keyInode(n.mdt, n.ino))
 			return true
 		}
 		return false
@@ -147,7 +179,7 @@ func (j *judge) loneIndex(e indexed, explained map[place]bool, dangling bool) {
 // loneAgent reports an agent that no name goes through.
 func (j *judge) loneAgent(g agent, dangling bool) {
 	d := j.add(AgentStale, says(j.s.inodeText(g.mdt, g.ino), "is an agent for %v", j.fid), says(fmt.Sprintf("names on MDT%04x", j.s.indexes[g.mdt]), "none leads to it"))
-	d.inode(j.s, g.mdt, g.ino).values("an agent", "a free inode")
+	d.inode(j.s, g.mdt, g.ino).values("an agent", "a free inode").unless(keyInode(g.mdt, g.ino))
 	if dangling {
 		d.causes(keyGone(j.fid))
 	} else {

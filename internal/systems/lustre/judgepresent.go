@@ -16,9 +16,7 @@ func (j *judge) present(o *object) {
 	if o.has(objNoLMA) && j.oldStyle(o) {
 		return
 	}
-	for i := range j.names {
-		j.name(o, i)
-	}
+	j.allNames(o)
 	for _, g := range j.agents {
 		if !j.used(g) {
 			j.loneAgent(g, false)
@@ -133,9 +131,31 @@ func (j *judge) duplicate() *object {
 	return o
 }
 
-// name judges one name of the object.
-func (j *judge) name(o *object, i int) {
+// allNames judges each name by itself. Names that mean another object are forgotten.
+func (j *judge) allNames(o *object) {
+	var kept []int
+	for i := range j.names {
+		if j.name(o, i) {
+			kept = append(kept, i)
+		}
+	}
+	if len(kept) == len(j.names) {
+		return
+	}
+	a, f := *j.about, *j.facts
+	a.facts, a.names, f.texts = &f, nil, nil
+	for _, i := range kept {
+		a.names, f.texts = append(a.names, j.names[i]), append(f.texts, j.texts[i])
+	}
+	j.about = &a
+}
+
+// name judges one name of the object. It returns false when the name means another one.
+func (j *judge) name(o *object, i int) bool {
 	n, t := &j.names[i], &j.texts[i]
+	if j.meansAnother(o, i) {
+		return false
+	}
 	if n.has(nameInsane) {
 		d := j.add(DirentFIDInsane, j.nameSays(i), j.objectSays(o)).at(j, i).on(j, o)
 		d.values(t.fid.String(), j.fid.String()).provides(keyObject(j.fid))
@@ -155,6 +175,7 @@ func (j *judge) name(o *object, i int) {
 		}
 	}
 	j.entryInode(o, i)
+	return true
 }
 
 // knownBy tells whether the object's link EA has the name.
@@ -178,25 +199,36 @@ func (j *judge) badType(o *object, i int, have, want uint8) {
 	d.provides(keyChild(t.parent))
 }
 
+// meansAnother tells whether the FID in the name is wrong: the entry's inode is that of another object, which knows the name while
+// this one does not.
+func (j *judge) meansAnother(o *object, i int) bool {
+	n, w := &j.names[i], &j.texts[i]
+	if n.mdt == o.mdt && n.ino == o.ino || j.knownBy(o, i) {
+		return false
+	}
+	other := j.tenant(n.mdt, n.ino)
+	if other != nil && other.agent {
+		if other.fid == j.fid {
+			return false
+		}
+		other = j.far[other.fid]
+	}
+	if other == nil || !other.known || other.fid == j.fid || !other.knows(w.link()) {
+		return false
+	}
+	j.wrongFID(i, other.fid, other).provides(keyInode(n.mdt, n.ino), keyNamed(other.fid))
+	return true
+}
+
 // entryInode compares the inode number of a name with where the object is.
 func (j *judge) entryInode(o *object, i int) {
-	n, w := &j.names[i], &j.texts[i]
+	n := &j.names[i]
 	if n.mdt == o.mdt && n.ino == o.ino || n.mdt != o.mdt && j.agentAt(n.mdt, n.ino) {
 		return
 	}
 	t := j.tenant(n.mdt, n.ino)
 	for k := range j.objects { // a duplicate is reported as such
 		if p := &j.objects[k]; p.mdt == n.mdt && p.ino == n.ino {
-			return
-		}
-	}
-	if !j.knownBy(o, i) {
-		other := t
-		if t != nil && t.agent && t.fid != j.fid {
-			other = j.far[t.fid]
-		}
-		if other != nil && other.known && other.fid != j.fid && other.knows(w.link()) {
-			j.wrongFID(i, other.fid, other).provides(keyInode(n.mdt, n.ino), keyNamed(other.fid))
 			return
 		}
 	}

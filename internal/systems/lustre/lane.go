@@ -114,6 +114,9 @@ func (r *runner) inode(in *ext4.Inode) error {
 
 // take makes the claims of one inode.
 func (r *runner) take(in *ext4.Inode) error {
+	if in.IsFree() {
+		return nil // reserved by ext4
+	}
 	if r.sums {
 		r.t.fs.VerifyInode(in, r.note)
 	}
@@ -128,6 +131,7 @@ func (r *runner) take(in *ext4.Inode) error {
 	}
 	f, known := x.lma.FID, x.known
 	if known && x.lma.Has(lustre.LMAIAgent) && !own {
+		r.counts.Remote++
 		r.says = append(r.says[:0], byte(in.Mode>>12))
 		return r.add(f, r.t.index, kAgent, uint64(in.Number), uint64(in.Links))
 	}

@@ -70,7 +70,7 @@ func (u *unit) match(ctx context.Context, env store.Env) (err error) {
 	if _, err := env.Load(&m.state); err != nil {
 		return err
 	}
-	if m.matcher, err = match.Resume(matchOptions(env, 1), swept.Mark); err != nil {
+	if m.matcher, err = match.Resume(u.matchOptions(env, 1), swept.Mark); err != nil {
 		return fmt.Errorf("take up the claims: %w", err)
 	}
 	defer func() { err = errors.Join(err, m.matcher.Suspend()) }()

@@ -47,7 +47,7 @@ func (u *unit) parents(ctx context.Context, env store.Env) (err error) {
 		if err := loadJSON(filepath.Join(env.Scratch(), sweptFile), &swept); err != nil {
 			return err
 		}
-		if m.matcher, err = match.Resume(matchOptions(env, 1), swept.Mark); err != nil {
+		if m.matcher, err = match.Resume(u.matchOptions(env, 1), swept.Mark); err != nil {
 			return fmt.Errorf("take up the claims: %w", err)
 		}
 		defer func() { err = errors.Join(err, m.matcher.Suspend()) }()

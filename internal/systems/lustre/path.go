@@ -138,9 +138,15 @@ func (w *world) path(d *draft) string {
 		if p == "" && dir.ino == w.targets[dir.mdt].marks.root {
 			return "/"
 		}
+		if p == (lustre.FID{}).String() {
+			return ""
+		}
 		return p
 	}
 	head := w.pathOf(dir)
+	if head == (lustre.FID{}).String() {
+		return "" // not even the directory is known
+	}
 	if _, _, ok := lustre.ParseShardName(d.Name); ok && !strings.Contains(d.Name, "/") {
 		// The names in a master are not seen by clients: what people know is the striped directory.
 		if head == "" {

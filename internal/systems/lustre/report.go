@@ -36,6 +36,8 @@ type reporting struct {
 	numbers map[uint64]uint32 // numbers of findings by what they explain
 	file    *spool
 	line    int64
+	turn    int
+	gone    map[string]string // paths of names whose object is gone, by its FID
 }
 
 // maxNumbers bounds how many explanations are remembered: 2 million take some 80 MB.
@@ -51,7 +53,7 @@ func (u *unit) report(ctx context.Context, env store.Env) (err error) {
 	if err := loadJSON(filepath.Join(env.Scratch(), sweptFile), &swept); err != nil {
 		return err
 	}
-	r := &reporting{world: newWorld(u), env: env, numbers: map[uint64]uint32{}}
+	r := &reporting{world: newWorld(u), env: env, numbers: map[uint64]uint32{}, gone: map[string]string{}}
 	r.all = true
 	r.state.Classes = map[string]int64{}
 	if _, err := env.Load(&r.state); err != nil {
@@ -76,8 +78,14 @@ func (u *unit) report(ctx context.Context, env store.Env) (err error) {
 	defer damage.Close()
 	slices.SortStableFunc(done.Segs, func(a, b segment) int { return a.Part - b.Part })
 	env.Total((swept.Damage+done.Found)*ranks/400, 0) // a guess: findings take some 400 bytes at least
-	for ; r.state.Rank < ranks; r.state.Rank, r.state.Line = r.state.Rank+1, 0 {
-		r.line = 0
+	for rank := range ranks {
+		if rank > r.state.Rank {
+			r.state.Rank, r.state.Line = rank, 0
+		}
+		if rank < r.state.Rank && rank > 0 {
+			continue // reported in an earlier life; the first turn is gone through again for paths
+		}
+		r.line, r.turn = 0, rank
 		take := func(line []byte) error { return r.take(ctx, line) }
 		if err := eachLine(damage, segment{Len: swept.Damage}, take); err != nil {
 			return err
@@ -107,14 +115,18 @@ func (r *reporting) restore() error {
 
 // take reports one draft, if its turn has come.
 func (r *reporting) take(ctx context.Context, line []byte) error {
-	if r.line++; r.line <= r.state.Line {
-		return nil
-	}
+	r.line++
 	var d draft
 	if err := json.Unmarshal(line, &d); err != nil {
 		return fmt.Errorf("read a finding: %w", err)
 	}
-	if d.rank() == r.state.Rank {
+	if d.Class == DanglingName && len(r.gone) < maxPaths {
+		r.gone[d.Subject] = r.path(&d)
+	}
+	if r.turn < r.state.Rank || r.line <= r.state.Line {
+		return nil
+	}
+	if d.rank() == r.turn {
 		if err := r.emit(&d); err != nil {
 			return err
 		}
@@ -137,6 +149,14 @@ func hashKey(key string) uint64 {
 	h := fnv.New64a()
 	io.WriteString(h, key)
 	return h.Sum64()
+}
+
+// pathFor is the path of a draft. What belongs in a lost directory has the path that it had.
+func (r *reporting) pathFor(d *draft) string {
+	if head, ok := r.gone[d.Detail.Parent]; ok && d.Class != DanglingName && head != "" && d.Detail.Name != "" && !d.Named {
+		return head + "/" + d.Detail.Name
+	}
+	return r.path(d)
 }
 
 // explained gives the number of the first finding that provides one of the keys.
@@ -162,7 +182,7 @@ func (r *reporting) emit(d *draft) error {
 		return fmt.Errorf("keep the detail of a finding: %w", err)
 	}
 	f := finding.Finding{Class: d.Class, Subject: d.Subject, Title: d.Title, Severity: d.Severity, Evidence: d.Evidence, Why: d.Why, Detail: raw}
-	if p := r.path(d); p != "" {
+	if p := r.pathFor(d); p != "" {
 		f.Path = &p
 	}
 	if c, ok := Classes.Lookup(d.Class); ok {

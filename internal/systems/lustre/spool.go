@@ -17,6 +17,7 @@ type spool struct {
 	f    *os.File
 	w    *bufio.Writer
 	size int64
+	safe int64 // bytes that are durable
 	err  error // the first that writing met; sync and close return it
 }
 
@@ -34,7 +35,7 @@ func openSpool(path string, size int64) (*spool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", filepath.Base(path), err)
 	}
-	return &spool{f: f, w: bufio.NewWriterSize(f, 64<<10), size: size}, nil
+	return &spool{f: f, w: bufio.NewWriterSize(f, 64<<10), size: size, safe: size}, nil
 }
 
 // put adds a value as a line.
@@ -57,9 +58,13 @@ func (s *spool) write(b []byte) {
 
 // sync makes everything durable and returns the size.
 func (s *spool) sync() (int64, error) {
+	if s.err == nil && s.safe == s.size {
+		return s.size, nil
+	}
 	if err := errors.Join(s.err, s.w.Flush(), s.f.Sync()); err != nil {
 		return 0, fmt.Errorf("write %s: %w", filepath.Base(s.f.Name()), err)
 	}
+	s.safe = s.size
 	return s.size, nil
 }
 

@@ -101,9 +101,25 @@ type harm struct {
 // maxHarm bounds how many damaged places are told; the rest are counted.
 const maxHarm = 20000
 
-// matchOptions says how claims are kept.
-func matchOptions(env store.Env, writers int) match.Options {
-	return match.Options{Dir: filepath.Join(env.Scratch(), claimsDir), Memory: env.Memory() / 2, Writers: writers}
+// matchOptions says how claims are kept. A small file system needs few partitions; each may become a file.
+func (u *unit) matchOptions(env store.Env, writers int) match.Options {
+	o := match.Options{Dir: filepath.Join(env.Scratch(), claimsDir), Memory: env.Memory() / 2, Writers: writers, Partitions: 4}
+	for claims := 3 * u.used(); int64(o.Partitions) < claims/10_000; {
+		if o.Partitions *= 2; o.Partitions == 128 {
+			o.Partitions = 0 // as many as suit the memory
+			break
+		}
+	}
+	return o
+}
+
+// used is how many inodes are in use on all targets.
+func (u *unit) used() int64 {
+	var total int64
+	for _, t := range u.targets {
+		total += t.used()
+	}
+	return total
 }
 
 // sweep is the first stage: it reads everything once.
@@ -116,11 +132,7 @@ func (u *unit) sweep(ctx context.Context, env store.Env) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.damage.close(), s.matcher.Suspend()) }()
-	var total int64
-	for _, t := range u.targets {
-		total += t.used()
-	}
-	env.Total(total, 0)
+	env.Total(u.used(), 0)
 	for {
 		open := s.open()
 		if len(open) == 0 {
@@ -146,7 +158,7 @@ func (s *sweeper) begin() error {
 	if !resumed {
 		s.state = sweepState{Lanes: s.lanes(s.env.Workers())}
 	}
-	opts := matchOptions(s.env, len(s.state.Lanes))
+	opts := s.matchOptions(s.env, len(s.state.Lanes))
 	if resumed {
 		s.matcher, err = match.Resume(opts, s.state.Mark)
 	} else if err = clearDir(opts.Dir); err == nil {
