@@ -39,7 +39,9 @@ type patient struct {
 	users  []*seen // objects of the namespace that users made, and shards, by FID
 	taken  map[*seen]bool
 	busy   map[*seen]bool // directories with names of taken objects: they must not be injured themselves
+	bereft map[*seen]int  // how many names each object had in directories that are gone
 	dead   uint32         // FIDs given that no object has
+	info   []string       // what is worth knowing and does not count
 	what   string         // what the last injury was, for people
 }
 
@@ -65,7 +67,7 @@ func escaped(dir string) string {
 
 // Damage injures the file system in the directory dir (mdt*.img, all MDTs of it), which must be healthy, and returns what a check of it must
 // find. The subject of a finding is the FID of the object that it is about. Findings that follow from an injury and may be told
-// or not are in Allowed. Everything else about the images stays right: checksums, counts, and what e2fsck looks at.
+// or not are in Allowed; so are those that are only worth knowing, which the fact "info" lists. Everything else about the images stays right: checksums, counts, and what e2fsck looks at.
 func Damage(ctx context.Context, dir string, seed uint64, injuries []lab.Injury) (*lab.Truth, error) {
 	todo, err := order(injuries)
 	if err != nil {
@@ -91,7 +93,7 @@ func operate(ctx context.Context, dir string, seed uint64, do func(*patient) err
 	if err != nil {
 		return nil, err
 	}
-	p := &patient{ctx: ctx, rnd: rand.New(rand.NewPCG(seed, 0x6d6474)), taken: map[*seen]bool{}, busy: map[*seen]bool{},
+	p := &patient{ctx: ctx, rnd: rand.New(rand.NewPCG(seed, 0x6d6474)), taken: map[*seen]bool{}, busy: map[*seen]bool{}, bereft: map[*seen]int{},
 		truth: &lab.Truth{Type: "truth", Schema: lab.TruthSchema, System: "lustre", Seed: seed, Expected: []lab.Expect{}, Facts: map[string]string{}}}
 	defer func() {
 		for _, k := range p.knives {
@@ -106,6 +108,10 @@ func operate(ctx context.Context, dir string, seed uint64, do func(*patient) err
 	}
 	if err := do(p); err != nil {
 		return nil, err
+	}
+	p.settle()
+	if len(p.info) > 0 {
+		p.truth.Facts["info"] = strings.Join(p.info, "\n")
 	}
 	for _, k := range p.knives {
 		if err := k.f.Sync(); err != nil {
@@ -265,6 +271,12 @@ func (p *patient) must(class string, about lustre.FID, format string, args ...an
 // may allows a finding that follows from an injury.
 func (p *patient) may(class string, about lustre.FID, why string) {
 	p.truth.Allowed = append(p.truth.Allowed, lab.Allowed{Class: class, Subject: about.String(), Why: why})
+}
+
+// know notes a finding that does not make the file system unclean; the fact "info" lists them.
+func (p *patient) know(class string, about lustre.FID) {
+	p.may(class, about, "worth knowing, no damage")
+	p.info = append(p.info, class+"\t"+about.String())
 }
 
 // nobody gives a FID of the same MDT that no object has.

@@ -34,7 +34,11 @@ func (p *patient) putLink(s *seen, class, what string, value []byte) error {
 	if err := p.knife(s).setXattr(s.in.Number, "link", value); err != nil {
 		return err
 	}
-	p.must(class, s.lma.FID, "link EA: %s", what)
+	if class == linkOverflow {
+		p.know(class, s.lma.FID)
+	} else {
+		p.must(class, s.lma.FID, "link EA: %s", what)
+	}
 	p.what = "link EA: " + what
 	return nil
 }
@@ -216,11 +220,11 @@ func (p *patient) loseStripe(s *seen) error {
 func (p *patient) intoMaster(s *seen) error {
 	r := p.ref(s)
 	master := p.ref(r.dir).dir
-	if master.mdt != s.mdt || !p.free(master) {
+	if master.mdt != s.mdt || !p.free(master) || s.isDir() {
 		return errNoRoom
 	}
 	n := *r.name()
-	if err := p.knife(s).addEntry(master.in.Number, n); err != nil {
+	if _, err := p.knife(s).addEntry(master.in.Number, n); err != nil {
 		return err
 	}
 	if err := p.knife(s).setLink(s.in.Number, lustre.Link{Parent: master.lma.FID, Name: n.text}); err != nil {

@@ -31,17 +31,21 @@ func make1(t *testing.T, o Options) Made {
 	return made
 }
 
-// e2fsck finds nothing in any image once the copy is plain ext4.
-func TestE2fsck(t *testing.T) {
-	tool := ""
+// e2fsck is the path of the tool, or the test is skipped.
+func e2fsck(t *testing.T) string {
+	t.Helper()
 	for _, p := range []string{"/usr/sbin/e2fsck", "/sbin/e2fsck"} {
 		if _, err := os.Stat(p); err == nil {
-			tool = p
+			return p
 		}
 	}
-	if tool == "" {
-		t.Skip("e2fsck is not installed")
-	}
+	t.Skip("e2fsck is not installed")
+	return ""
+}
+
+// e2fsck finds nothing in any image once the copy is plain ext4.
+func TestE2fsck(t *testing.T) {
+	tool := e2fsck(t)
 	for name, o := range shapes {
 		t.Run(name, func(t *testing.T) {
 			for _, path := range make1(t, o).Paths {

@@ -33,13 +33,25 @@ func (p *patient) bereave(s *seen) {
 			continue
 		}
 		p.taken[o] = true
-		if p.named(o, 1) {
-			p.must(orphan, n.fid, "the directory with its name %q is destroyed", n.text)
-		} else {
-			p.must(lostName, n.fid, "the directory with its name %q is destroyed", n.text)
-		}
+		p.bereft[o]++
 		if o.mdt != s.mdt {
 			p.must(agentStale, n.fid, "the directory with the name %q is destroyed", n.text)
+			p.may(remoteStale, n.fid, "its name on another MDT is lost")
+		}
+	}
+}
+
+// settle says what becomes of objects whose names were in directories that are gone: several of these may have had the same one.
+func (p *patient) settle() {
+	for _, s := range p.users {
+		switch lost := p.bereft[s]; {
+		case lost == 0:
+		case p.named(s, lost):
+			p.must(orphan, s.lma.FID, "what had its names is destroyed")
+		default:
+			for range lost {
+				p.must(lostName, s.lma.FID, "a directory with a name of it is destroyed")
+			}
 		}
 	}
 }
@@ -178,7 +190,7 @@ func (p *patient) mistype(s *seen) error {
 	return nil
 }
 
-// misplace renames a file within its shard, so that the hash of the name leads to another one. The link EA follows.
+// misplace renames an object within its shard, so that the hash of the name leads to another one. The link EA follows.
 func (p *patient) misplace(s *seen) error {
 	r := p.ref(s)
 	text := []byte(r.name().text)
@@ -205,9 +217,9 @@ func (p *patient) misplace(s *seen) error {
 	return errNoRoom
 }
 
-// inShard fits files in a shard whose names are not sorted by another hash.
+// inShard fits objects on the MDT of their shard, whose names are not sorted by another hash.
 func (p *patient) inShard(s *seen) bool {
-	if !p.plainFile(s) || !p.linked(s) {
+	if !p.named(s, 1) || !p.near(s) || !p.linked(s) || s.lmv != nil {
 		return false
 	}
 	d := p.ref(s).dir
@@ -240,11 +252,12 @@ func (p *patient) loseRandom(done *lab.Done) error {
 		done.Add("%q in %v on MDT%04x", n.text, r.dir.lma.FID, r.dir.mdt)
 		p.touch(p.w.objects[n.fid])
 		switch lost := left[n.fid]; {
-		case !p.named(p.w.objects[n.fid], lost):
-			p.must(lostName, n.fid, "the name %q is removed", n.text)
-		case lost > 0:
+		case lost == 0: // told
+		case p.named(p.w.objects[n.fid], lost):
 			p.must(orphan, n.fid, "all its names are removed")
-			left[n.fid] = -1
+			left[n.fid] = 0
+		default:
+			p.must(lostName, n.fid, "the name %q is removed", n.text)
 		}
 	}
 	return nil
@@ -260,7 +273,7 @@ func (p *patient) nameTwice(s *seen) error {
 	}
 	n := name{text: "second-name", fid: s.lma.FID, typ: ext4.TypeDir, ino: s.in.Number}
 	k := p.knife(s)
-	if err := k.addEntry(into.in.Number, n); err != nil {
+	if _, err := k.addEntry(into.in.Number, n); err != nil {
 		return err
 	}
 	if err := k.addLinks(into.in.Number, 1); err != nil {

@@ -211,28 +211,13 @@ func (p *patient) wrongAgent(s *seen) error {
 // strayAgent adds an agent that no name leads to.
 func (p *patient) strayAgent(s *seen) error {
 	mdt := p.ref(s).dir.mdt
-	k := p.knives[mdt]
-	for _, o := range p.users {
-		if o.mdt != mdt || !p.plainFile(o) || o.in.Sectors != 0 || !o.in.IsRegular() || !p.linked(o) {
-			continue
-		}
-		ino, err := k.copyInode(o.in.Number)
-		if err != nil {
-			return err
-		}
-		for _, name := range []string{"link", "lov"} {
-			if err := k.setXattr(ino, name, nil); err != nil && !isAny(err, errNoRoom) {
-				return err
-			}
-		}
-		if err := k.setLMA(ino, func(l *lustre.LMA) { *l = lustre.LMA{Incompat: lustre.LMAIAgent, FID: s.lma.FID} }); err != nil {
-			return err
-		}
-		p.must(agentStale, s.lma.FID, "inode %d of MDT%04x is an agent without a name", ino, mdt)
-		p.what = fmt.Sprintf("one more agent, inode %d of MDT%04x", ino, mdt)
-		return nil
+	ino, err := p.newAgent(mdt, s.lma.FID)
+	if err != nil {
+		return err
 	}
-	return errNoRoom
+	p.must(agentStale, s.lma.FID, "inode %d of MDT%04x is an agent without a name", ino, mdt)
+	p.what = fmt.Sprintf("one more agent, inode %d of MDT%04x", ino, mdt)
+	return nil
 }
 
 func (p *patient) loseRemote(s *seen) error {
@@ -247,7 +232,7 @@ func (p *patient) loseRemote(s *seen) error {
 func (p *patient) staleRemote(s *seen) error {
 	m := p.w.mdts[s.mdt]
 	n := name{text: lustre.RemoteParentName(s.lma.FID), typ: ext4.DirentTypeOf(s.in.Mode), ino: s.in.Number}
-	if err := p.knife(s).addEntry(m.rpd, n); err != nil {
+	if _, err := p.knife(s).addEntry(m.rpd, n); err != nil {
 		return err
 	}
 	p.must(remoteStale, s.lma.FID, "REMOTE_PARENT_DIR has it although its name is on MDT%04x as well", s.mdt)

@@ -188,14 +188,14 @@ func (s *surgeon) removeEntry(dir uint32, at place) error {
 }
 
 // addEntry puts a name into free space of a directory without a hash tree, errNoRoom if there is none. Without a FID (zero) none stands
-// behind the name.
-func (s *surgeon) addEntry(dir uint32, n name) error {
+// behind the name. It gives the name with its place.
+func (s *surgeon) addEntry(dir uint32, n name) (name, error) {
 	in, err := s.fs.Inode(dir)
 	if err != nil {
-		return err
+		return n, err
 	}
 	if in.Flags&ext4.FlagIndex != 0 {
-		return errNoRoom
+		return n, errNoRoom
 	}
 	d := ext4.Dirent{Inode: n.ino, Type: n.typ, Name: []byte(n.text)}
 	if !n.fid.IsZero() {
@@ -203,14 +203,19 @@ func (s *surgeon) addEntry(dir uint32, n name) error {
 	}
 	var failed error = errNoRoom
 	err = s.fs.DirBlocks(in, func(b ext4.DirBlock) bool {
-		failed = s.editDirBlock(dir, b.Physical, b.Logical, func(raw []byte) error { return s.insert(raw, d) })
+		failed = s.editDirBlock(dir, b.Physical, b.Logical, func(raw []byte) error {
+			off, err := s.insert(raw, d)
+			n.at = place{b.Physical, b.Logical, off}
+			return err
+		})
 		return errors.Is(failed, errNoRoom)
 	}, nil)
-	return errors.Join(err, failed)
+	return n, errors.Join(err, failed)
 }
 
-// insert puts an entry behind one that does not need all of its room, or in the place of one that is not in use.
-func (s *surgeon) insert(b []byte, d ext4.Dirent) error {
+// insert puts an entry behind one that does not need all of its room, or in the place of one that is not in use. It gives the
+// byte at which it lies.
+func (s *surgeon) insert(b []byte, d ext4.Dirent) (at int, err error) {
 	end := len(b)
 	if s.fs.Sums().Metadata {
 		end -= ext4.DirTailSize
@@ -229,11 +234,11 @@ func (s *surgeon) insert(b []byte, d ext4.Dirent) error {
 				le.PutUint16(b[off+ext4.DirentRecLen:], uint16(used))
 			}
 			d.RecLen = n - used
-			return ext4.PutDirent(b[off+used:off+n], d, s.bs)
+			return off + used, ext4.PutDirent(b[off+used:off+n], d, s.bs)
 		}
 		off += n
 	}
-	return errNoRoom
+	return 0, errNoRoom
 }
 
 // setFID writes a FID behind a name that has one.

@@ -1,0 +1,4 @@
+package lustrelab
+
+// RealImages is for tests from outside.
+var RealImages = realImages
