@@ -114,8 +114,15 @@ func (m *model) check(t tb, fs *ext4.FS) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := map[string]string{}
+		got, before := map[string]string{}, attr{}
 		if err := in.Xattrs(fs, func(x ext4.Xattr) bool {
+			now := attr{index: x.Index, name: bytes.Clone(x.Name)}
+			if x.Where == ext4.InBlock && attrOrder(before, now) >= 0 {
+				t.Fatalf("inode %d: attribute %s is out of order", ino, x.FullName())
+			}
+			if x.Where == ext4.InBlock {
+				before = now
+			}
 			if x.Index != ext4.XattrIndexSystem {
 				got[fmt.Sprintf("%d.%s", x.Index, x.Name)] = string(x.Value)
 			}

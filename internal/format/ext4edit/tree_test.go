@@ -3,6 +3,8 @@ package ext4edit
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -215,4 +217,66 @@ func TestTreeThreeLevels(t *testing.T) {
 	setTrueLinks(t, e, m, dir)
 	m.check(t, fresh(t, e))
 	fsck(t, e, img)
+}
+
+// Names with equal hashes that a split takes apart are still found, removed and told from each other.
+func TestEqualHashes(t *testing.T) {
+	img := makeImage(t, variant{"equal", "20M", "-t ext4 -b 1024 -I 256", false})
+	e := openEdit(t, img)
+	seen, pad := map[uint32]string{}, strings.Repeat("p", 249)
+	var pairs [][2]string
+	names := map[uint32]string{}
+	for i := range 400000 {
+		name := fmt.Sprintf("%06d%s", i, pad)
+		h, err := e.hash(e.sb.HashVersion, []byte(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if other, there := seen[h]; there {
+			pairs = append(pairs, [2]string{other, name})
+		}
+		seen[h] = name
+		if i < 1000 {
+			names[h] = name
+		}
+	}
+	if len(pairs) < 5 {
+		t.Fatalf("only %d pairs of names have equal hashes", len(pairs))
+	}
+	hashes := slices.Sorted(maps.Keys(names))
+	m := newModel(t, e)
+	apart := 0
+	for i, pair := range pairs {
+		h, err := e.hash(e.sb.HashVersion, []byte(pair[0]))
+		if err != nil || h < hashes[0] || h > hashes[len(hashes)-1] {
+			continue // nothing to put before or behind it
+		}
+		dir, err := e.MakeDir(NewInode{}, ext4.InoRoot, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.links[dir], m.names[dir] = 2, list(t, e.View(), dir)
+		m.insert(ext4.InoRoot, m.name(fmt.Sprint("dir", i), dir, ext4.TypeDir, false))
+		m.setLinks(ext4.InoRoot, m.links[ext4.InoRoot]+1)
+		for _, name := range []string{names[hashes[0]], names[hashes[len(hashes)-1]], pair[0], pair[1]} {
+			m.create(dir, name, false)
+		}
+		root := dxRoot(t, e, dir)
+		if len(root.Entries) == 2 && root.Entries[1].Hash&1 == 1 {
+			apart++
+		}
+		m.lookups(t)
+		if _, err := e.InsertName(dir, m.name(pair[i%2], 11, ext4.TypeDir, false)); !errors.Is(err, ErrExists) {
+			t.Errorf("a name that exists: %v", err)
+		}
+		if i%2 == 0 {
+			m.insert(ext4.InoRoot, m.name(fmt.Sprint("moved", i), m.names[dir][pair[1]].Inode, ext4.TypeRegular, false))
+			m.drop(dir, m.names[dir][pair[1]])
+		}
+	}
+	if apart < 3 {
+		t.Errorf("only %d pairs were taken apart", apart)
+	}
+	m.check(t, fresh(t, e))
+	undo(t, e, img, fsck(t, e, img))
 }
