@@ -27,17 +27,23 @@ type Entry struct {
 // Container is an entry of v1/NAMESPACE/containers that runs on a devmapper snapshot.
 type Container struct {
 	Namespace, ID, Image, SnapshotKey string
+	// Snapshotter is the one that the container names. It can be another one than was asked for when meta.db has nothing of that one,
+	// but a snapshot of the container's key of the one that was asked for.
+	Snapshotter string
+	Err         error // a value cannot be decoded
 }
 
 // Lease is an entry of v1/NAMESPACE/leases, with the devmapper snapshots that it holds.
 type Lease struct {
 	Namespace, ID string
 	Snapshots     []string
+	Err           error // a value cannot be decoded
 }
 
 // Image is an entry of v1/NAMESPACE/images.
 type Image struct {
 	Namespace, Name, Digest string
+	Err                     error // a value cannot be decoded
 }
 
 // Content is a blob whose labels refer to devmapper snapshots or to other blobs.
@@ -49,19 +55,20 @@ type Content struct {
 
 // Meta is what meta.db says about devmapper snapshots and their users.
 type Meta struct {
-	Entries    []Entry
-	Containers []Container
-	Leases     []Lease
-	Images     []Image
-	Contents   []Content
-	Missing    []string
-	Damage     error
+	Snapshotter string // whose snapshots these are
+	Entries     []Entry
+	Containers  []Container
+	Leases      []Lease
+	Images      []Image
+	Contents    []Content
+	Missing     []string
+	Damage      error
 }
 
 // ReadMeta reads what concerns the named snapshotter. Memory grows with the number of snapshots, containers, images and labelled blobs,
 // not with the size of container specs.
 func ReadMeta(f *boltfile.File, snapshotter string) *Meta {
-	m := &Meta{}
+	m := &Meta{Snapshotter: snapshotter}
 	var damage []error
 	root := f.Root()
 	each(root, []string{"v1"}, &m.Missing, &damage, func(key, value []byte, ns *boltfile.Bucket) {
@@ -135,12 +142,14 @@ func decodeEntry(e *Entry, b *boltfile.Bucket) {
 			e.Name = string(value)
 		case "parent":
 			e.Parent = string(value)
-		case "createdat":
-			if err := e.Created.UnmarshalBinary(value); err != nil {
-				bad = append(bad, fmt.Errorf("createdat %w", err))
+		case "createdat", "updatedat":
+			if err := stamp(string(key), value, &e.Created); err != nil {
+				bad = append(bad, err)
 			}
 		case "children":
-			if sub != nil {
+			if sub == nil {
+				bad = append(bad, errors.New("a value stands where the bucket children should be"))
+			} else {
 				err := sub.Each(func(k, _ []byte, _ *boltfile.Bucket) error {
 					e.Children = append(e.Children, string(k))
 					return nil
@@ -174,18 +183,62 @@ func decodeEntry(e *Entry, b *boltfile.Bucket) {
 	e.Err = errors.Join(bad...)
 }
 
+// stamp decodes createdat into created, and makes sure that updatedat can be decoded: containerd refuses a record if not.
+func stamp(field string, value []byte, created *time.Time) error {
+	var t time.Time
+	if err := t.UnmarshalBinary(value); err != nil {
+		return fmt.Errorf("%s %w", field, err)
+	}
+	if field == "createdat" {
+		*created = t
+	}
+	return nil
+}
+
+// stamps says which times of a record cannot be decoded. Those that are not there do not matter to containerd.
+func (r *namespaceReader) stamps(b *boltfile.Bucket) error {
+	var bad []error
+	for _, field := range []string{"createdat", "updatedat"} {
+		v, ok, err := b.Get([]byte(field))
+		if err == nil && ok {
+			err = stamp(field, v, new(time.Time))
+		}
+		bad = append(bad, err)
+	}
+	return errors.Join(bad...)
+}
+
 func (r *namespaceReader) containers() {
 	r.buckets([]string{"containers"}, func(id string, b *boltfile.Bucket) {
-		if r.text(b, "snapshotter") != r.snapshotter {
+		c := Container{Namespace: r.name, ID: id, Snapshotter: r.text(b, "snapshotter"), SnapshotKey: r.text(b, "snapshotKey")}
+		if c.Snapshotter != r.snapshotter && !r.misnamed(&c) {
 			return
 		}
-		r.m.Containers = append(r.m.Containers, Container{Namespace: r.name, ID: id, Image: r.text(b, "image"), SnapshotKey: r.text(b, "snapshotKey")})
+		c.Image, c.Err = r.text(b, "image"), r.stamps(b)
+		r.m.Containers = append(r.m.Containers, c)
 	})
+}
+
+// misnamed tells whether a container names a snapshotter that there is none of, while ours has a snapshot of its key.
+func (r *namespaceReader) misnamed(c *Container) bool {
+	all, ok, err := r.bucket.Bucket([]byte("snapshots"))
+	if err != nil || !ok || c.SnapshotKey == "" {
+		return false
+	}
+	if _, there, err := all.Bucket([]byte(c.Snapshotter)); c.Snapshotter != "" && (there || err != nil) {
+		return false
+	}
+	ours, ok, err := all.Bucket([]byte(r.snapshotter))
+	if err != nil || !ok {
+		return false
+	}
+	_, ok, err = ours.Bucket([]byte(c.SnapshotKey))
+	return ok && err == nil
 }
 
 func (r *namespaceReader) leases() {
 	r.buckets([]string{"leases"}, func(id string, b *boltfile.Bucket) {
-		l := Lease{Namespace: r.name, ID: id}
+		l := Lease{Namespace: r.name, ID: id, Err: r.stamps(b)}
 		each(b, []string{"snapshots", r.snapshotter}, nil, r.damage, func(key, _ []byte, _ *boltfile.Bucket) {
 			l.Snapshots = append(l.Snapshots, string(key))
 		})
@@ -195,7 +248,7 @@ func (r *namespaceReader) leases() {
 
 func (r *namespaceReader) images() {
 	r.buckets([]string{"images"}, func(name string, b *boltfile.Bucket) {
-		img := Image{Namespace: r.name, Name: name}
+		img := Image{Namespace: r.name, Name: name, Err: r.stamps(b)}
 		target, ok, err := b.Bucket([]byte("target"))
 		if err != nil {
 			*r.damage = append(*r.damage, fmt.Errorf("image %s: %w", name, err))

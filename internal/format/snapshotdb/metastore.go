@@ -40,7 +40,7 @@ type Snapshot struct {
 	Parent  string // backend key, "" for a base
 	Created time.Time
 	FSType  string // label containerd.io/snapshot/devmapper/fstype
-	Size    int64 // of a committed snapshot: bytes including its parents
+	Size    int64  // of a committed snapshot: bytes including its parents
 	Err     error  // something that must be there is not, or cannot be decoded
 }
 
@@ -111,9 +111,9 @@ func decodeSnapshot(s *Snapshot, b *boltfile.Bucket) {
 			haveKind = true
 		case "parent":
 			s.Parent = string(value)
-		case "createdat":
-			if err := s.Created.UnmarshalBinary(value); err != nil {
-				wrong("createdat", err)
+		case "createdat", "updatedat":
+			if err := stamp(string(key), value, &s.Created); err != nil {
+				bad = append(bad, err)
 			}
 		case "size":
 			n, k := binary.Varint(value)

@@ -86,6 +86,7 @@ func (u *unit) judge(ctx context.Context) error {
 	all = append(all, judgeThin(u.thin)...)
 	all = append(all, u.judgeStatus(all)...)
 	all = append(all, judgeLayers(ctx, join(u.ev))...)
+	timesOfStrangers(all)
 	giveReasons(all)
 	u.found = inOrder(all)
 	return ctx.Err()

@@ -76,6 +76,7 @@ func (g *judge) all() {
 	g.links()
 	g.entries()
 	g.users()
+	g.values()
 	g.identity()
 	g.count()
 	g.prove()

@@ -60,6 +60,9 @@ func (g *judge) entryParent(i int, e *snapshotdb.Entry) {
 		return
 	}
 	p, ok := g.entryByKey[nsKey{e.Namespace, e.Parent}]
+	if ok && g.meta.Entries[p].Err != nil {
+		return // what cannot be read cannot be compared
+	}
 	if !ok {
 		ev := []finding.Evidence{says(witMeta+" "+e.Namespace+"/"+e.Key, "parent %s", e.Parent), says(witMeta, "has no such entry")}
 		if s := g.snapshotNamed(e.Name); s != nil && s.Parent != "" {
@@ -147,10 +150,16 @@ func (g *judge) users() {
 	}
 	for i := range g.meta.Containers {
 		c := &g.meta.Containers[i]
-		if _, ok := g.entryByKey[nsKey{c.Namespace, c.SnapshotKey}]; ok || c.SnapshotKey == "" {
+		runs, why := says(witMeta+" container "+c.ID, "runs on snapshot %q of %q", c.SnapshotKey, c.Snapshotter), ""
+		if _, ok := g.entryByKey[nsKey{c.Namespace, c.SnapshotKey}]; !ok {
+			why = "has no such snapshot"
+		} else if c.Snapshotter != g.meta.Snapshotter {
+			why = "has no snapshotter of that name, but " + g.meta.Snapshotter + " has such a snapshot, which garbage collection will delete"
+		}
+		if why == "" {
 			continue
 		}
-		g.add(ContainerDangling, c.ID, "", says(witMeta+" container "+c.ID, "runs on snapshot %s", c.SnapshotKey), says(witMeta, "has no such snapshot")).
+		g.add(ContainerDangling, c.ID, "", runs, says(witMeta, "%s", why)).
 			path(c.Namespace + "/" + c.ID).with(detail{Namespace: c.Namespace, Key: c.SnapshotKey})
 	}
 	for i := range g.meta.Leases {

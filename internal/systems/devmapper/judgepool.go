@@ -267,6 +267,9 @@ func (g *judge) recordState(d *snapshotdb.Device, orphan string) {
 	case s.Kind != snapshotdb.KindCommitted && there && (d.State == snapshotdb.Suspended || d.State == snapshotdb.Resumed || d.State == snapshotdb.Deactivated):
 		// containerd only activates what is Activated, so after a reboot this one can neither be mounted nor committed.
 		class = StateStuck
+		if g.hasChildren(s) {
+			orphan = keyOf(KindWrong, s.Key) // the state is that of a layer, and right
+		}
 	}
 	if class == "" {
 		return

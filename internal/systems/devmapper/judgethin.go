@@ -133,6 +133,25 @@ func adviseThin(all []judged) {
 	}
 }
 
+// timesOfStrangers makes times that are too low a consequence of a device that nobody uses: what was not made as a snapshot, but put
+// there with the blocks of another device, goes with that device.
+func timesOfStrangers(all []judged) {
+	stranger := ""
+	for i := range all {
+		switch f := &all[i]; f.Class {
+		case LeakedDevice, NoSnapshot, BlocksNextID, UnknownInPool:
+			if stranger == "" && f.thin != nil {
+				stranger = f.key()
+			}
+		}
+	}
+	for i := range all {
+		if f := &all[i]; f.Class == ThinTime && f.Subject != "superblock" && f.cause == "" {
+			f.cause = stranger
+		}
+	}
+}
+
 func thinSubject(p thinmeta.Problem) string {
 	unit := "metadata block"
 	switch p.Kind {

@@ -141,6 +141,8 @@ func (p *planner) act(f *judged, a finding.Action) (result, loses string, err er
 		return p.actLost(f, a)
 	case BacklinkMissing, BacklinkStale, ChildMissing, ChildStale, LeaseDangling:
 		return p.actLink(f, a)
+	case SequenceSpent, KindWrong, FileSystemWrong:
+		return p.actValue(f)
 	case ThinNeedsCheck:
 		p.details, p.clear = true, true
 		return "thin metadata written anew with the flag cleared", "", nil
@@ -154,7 +156,7 @@ func (p *planner) act(f *judged, a finding.Action) (result, loses string, err er
 // touched is the bolt file that a finding's repair writes first.
 func (p *planner) touched(f *judged) string {
 	switch f.Class {
-	case BacklinkMissing, BacklinkStale, ParentMissing, NoDevice, DanglingBackend:
+	case BacklinkMissing, BacklinkStale, ParentMissing, NoDevice, DanglingBackend, KindWrong, FileSystemWrong:
 		return p.target(p.u.store)
 	case ChildMissing, ChildStale, LeaseDangling, MetaParentMissing, ContainerDangling:
 		return p.target(p.u.meta)

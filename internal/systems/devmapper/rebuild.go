@@ -239,12 +239,24 @@ func (u *unit) putProven(ctx context.Context, to string, r *recovered) (int, err
 			if err != nil {
 				return err
 			}
+			if err := clearPlace(tx, place); err != nil {
+				return err
+			}
 			if err := txWrite(tx, place, c.After); err != nil {
 				return fmt.Errorf("%s: %w", c.Addr, err)
 			}
 		}
 		return nil
 	})
+}
+
+// clearPlace removes a bucket that stands where a value is to be: a flag of the element was damaged.
+func clearPlace(tx *bbolt.Tx, p boltPlace) error {
+	b := txBucket(tx, p.buckets, false)
+	if b == nil || p.key == nil || b.Bucket(p.key) == nil {
+		return nil
+	}
+	return b.DeleteBucket(p.key)
 }
 
 // stillLost names what the other layers say that the new file lacks.
