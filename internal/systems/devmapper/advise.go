@@ -142,7 +142,13 @@ func (g *judge) adviseOrphan(f *judged) {
 		}
 		f.offer("containerd refers to snapshots that metadata.db does not have, and this device may hold one of them", append(keep, finding.Discard)...)
 	case g.manyOrphans():
-		f.offer("so many records have no snapshot that metadata.db looks older than the pool: nothing is deleted", append(keep, finding.Discard)...)
+		// Marking them Faulty would take whole images out of use that a newer copy of metadata.db still knows.
+		why := "so many records have no snapshot that metadata.db looks older than the pool, or is another node's: nothing is changed unless asked for"
+		if blocks {
+			f.offer(why, finding.Ignore, RaiseSequence, MarkFaulty, finding.Discard)
+			return
+		}
+		f.offer(why, append(keep, finding.Discard)...)
 	case !here:
 		f.offer("there is no thin device to lose", finding.Discard, MarkFaulty)
 	case !g.fresh(f.thin, f.rec.Size):

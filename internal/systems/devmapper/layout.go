@@ -68,10 +68,28 @@ func findLayers(paths []string, o options) (layout, error) {
 		l.poolName = strings.TrimSuffix(filepath.Base(l.pool), ".db")
 	}
 	if l.meta == "" && l.store == "" && l.pool == "" && l.thin == "" {
-		return l, &fault.Error{Op: "open", Where: strings.Join(paths, ","), Err: errNoLayer,
+		return l, &fault.Error{Op: "open", Where: l.dir, Err: errNoLayer,
 			Hint: "name containerd's root (/var/lib/containerd), or a directory with meta.db, metadata.db, POOL.db and thin.meta (or thin.xml)"}
 	}
-	return l, nil
+	return l, l.exchanged(o)
+}
+
+// exchanged refuses files that hold what another one ought to hold: judged as what they are called, every record would seem to be lost. What
+// the user said a file is, it is. A meta.db is only known by what it lacks, and a damaged file may lack that, too.
+func (l *layout) exchanged(o options) error {
+	for _, f := range []struct {
+		path, said string
+		want       kind
+	}{{l.meta, o.meta, kindMeta}, {l.store, o.store, kindStore}, {l.pool, o.poolDB, kindPool}} {
+		if f.path == "" || f.said != "" {
+			continue
+		}
+		if k := kindOfBolt(f.path); k != kindNone && k != kindMeta && k != f.want {
+			return &fault.Error{Op: "open", Where: f.path, Err: fmt.Errorf("a %s is expected, but this holds a %s", f.want, k),
+				Hint: "the files may have been exchanged when they were copied; --set meta=, store= or pool-db=FILE says which is which"}
+		}
+	}
+	return nil
 }
 
 func isDir(p string) bool  { fi, err := os.Stat(p); return err == nil && fi.IsDir() }

@@ -46,8 +46,11 @@ func giveReasons(all []judged) {
 	for i := range all {
 		if f := &all[i]; f.Suggested == "" && f.Why == "" {
 			f.Why = leftBecause[f.Class]
-			if c, ok := Classes.Lookup(f.Class); ok && f.Why == "" && c.Default() == finding.Ignore && c.Offers(finding.Rebuild) {
-				f.Why = "thin metadata is only written anew when asked for: --policy " + f.Class + "=rebuild; the plan shows what is lost"
+			if c, ok := Classes.Lookup(f.Class); ok && f.Why == "" && c.Default() == finding.Ignore && c.Severity != finding.Info {
+				f.Why = "fettle explain " + f.Class + " says what can be done"
+				if c.Offers(finding.Rebuild) {
+					f.Why = "thin metadata is only written anew when asked for: --policy " + f.Class + "=rebuild; the plan shows what is lost"
+				}
 			}
 		}
 	}

@@ -6,7 +6,9 @@ import (
 	"slices"
 	"testing"
 
+	"fettle/internal/fault"
 	"fettle/internal/finding"
+	"fettle/internal/store"
 	"fettle/internal/store/storetest"
 	"fettle/internal/systems/devmapper/realctr"
 )
@@ -48,15 +50,11 @@ func TestEveryLeftFindingSaysWhy(t *testing.T) {
 	for _, c := range Classes {
 		all := []judged{{Finding: finding.Finding{Class: c.ID}}}
 		giveReasons(all)
-		if c.Default() == finding.Ignore && c.Severity == finding.Error && all[0].Why == "" && !slices.Contains(advised, c.ID) {
+		if c.Default() == finding.Ignore && c.Severity == finding.Error && all[0].Why == "" {
 			t.Errorf("%s is left without a reason", c.ID)
 		}
 	}
 }
-
-// advised are the classes whose findings are always given a reason where they are judged.
-var advised = []string{NotInPool, DanglingBackend, ParentMissing, MetaParentMissing, ContainerDangling, SnapshotUnparsable, RecordUnparsable,
-	ThinNeedsCheck}
 
 // TestLostDeviceIsNotClean writes metadata anew whose leaf cannot be read. The devices that lose their content are findings afterwards.
 func TestLostDeviceIsNotClean(t *testing.T) {
@@ -76,5 +74,25 @@ func TestLostDeviceIsNotClean(t *testing.T) {
 	i := slices.IndexFunc(found, func(f judged) bool { return f.Class == DeviceEmpty })
 	if i < 0 || found[i].dev != lost.ID {
 		t.Errorf("device %d has lost its content, found %d", lost.ID, i)
+	}
+}
+
+// TestExchangedFiles refuses databases that were exchanged when they were copied.
+func TestExchangedFiles(t *testing.T) {
+	tmp := t.TempDir()
+	dir := filepath.Join(tmp, "files")
+	s, _ := realctr.ByName("c04")
+	if _, err := s.Run(t.Context(), dir, filepath.Join(tmp, "work")); err != nil {
+		t.Fatal(err)
+	}
+	meta, metadata := filepath.Join(dir, "meta.db"), filepath.Join(dir, "metadata.db")
+	for _, mv := range [][2]string{{meta, meta + "x"}, {metadata, meta}, {meta + "x", metadata}} {
+		if err := os.Rename(mv[0], mv[1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := System{}.Open(t.Context(), store.Location{System: "devmapper", Paths: []string{dir}}, store.Options{})
+	if err == nil || len(fault.Hints(err)) == 0 {
+		t.Errorf("exchanged files: %v", err)
 	}
 }
