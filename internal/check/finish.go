@@ -11,6 +11,7 @@ import (
 	"fettle/internal/fault"
 	"fettle/internal/finding"
 	"fettle/internal/runs"
+	"fettle/internal/say"
 )
 
 // finish closes the books: findings, summary and status. All passes have ended.
@@ -116,6 +117,9 @@ func (e *engine) summarize(state runs.State, err error) Summary {
 	s.Notes = append(s.Notes, e.notes...)
 	for _, u := range e.units {
 		s.Notes = append(s.Notes, u.notes...)
+		if u.unclear() {
+			s.Notes = append(s.Notes, u.prefix(say.Count(u.raced(), "finding")+" did not hold when read again, and what lies behind was not seen: check again, best when nobody writes to it"))
+		}
 	}
 	if n := e.cfg.Baseline.unmet(); n > 0 && state == runs.Finished {
 		s.Notes = append(s.Notes, fmt.Sprintf("%d entries of the baseline fit no finding any more", n))

@@ -74,6 +74,10 @@ func TestFindingsOfLiveAndChangingUnits(t *testing.T) {
 			if (len(sum.Notes) > 0) != (c.live || c.changing) {
 				t.Errorf("notes: %q", sum.Notes)
 			}
+			// Why it is incomplete has to be said.
+			if strings.Contains(strings.Join(sum.Notes, "\n"), "did not hold when read again") != (c.verdict == finding.Incomplete) {
+				t.Errorf("verdict %s, notes: %q", sum.Verdict, sum.Notes)
+			}
 			marked := 0
 			for f, err := range r.Findings() {
 				if err != nil {

@@ -320,13 +320,16 @@ func (u *unitRun) verdict() finding.Verdict {
 	if !u.point.Done || u.err != nil || u.unseen {
 		return finding.Incomplete
 	}
-	v := u.tally.verdict()
-	// What lay behind a record that changed while it was read has not been seen, so nothing found is not "clean". What
-	// was found and still holds is damage all the same.
-	if v == finding.Clean && u.raced() > 0 {
+	if u.unclear() {
 		return finding.Incomplete
 	}
-	return v
+	return u.tally.verdict()
+}
+
+// unclear tells of a check that is over whether it says nothing: what lay behind a record that changed while it was read has not been
+// seen, so nothing found is not "clean". What was found and still holds is damage all the same.
+func (u *unitRun) unclear() bool {
+	return u.point.Done && u.err == nil && u.tally.verdict() == finding.Clean && u.raced() > 0
 }
 
 // raced counts the findings that turned out not to hold.

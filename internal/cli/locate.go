@@ -10,6 +10,8 @@ import (
 
 	"fettle/internal/fault"
 	"fettle/internal/finding"
+	"fettle/internal/runs"
+	"fettle/internal/say"
 	"fettle/internal/store"
 )
 
@@ -114,6 +116,9 @@ func (a *App) systemOf(run, name string) (store.System, error) {
 	}
 	return nil, &fault.Error{Op: "open run", Where: run, Err: fmt.Errorf("it is about a %q store, which this fettle does not know", name), Hint: a.supported()}
 }
+
+// storeLabel is a run's store in front of a colon: "devmapper:", which is this machine, has its own already.
+func storeLabel(r *runs.Run) string { return strings.TrimSuffix(say.Clean(r.Spec().Store), ":") }
 
 // lookupClass finds a class by its id, an alias, or its id without the system when that is enough to tell.
 func (a *App) lookupClass(name string) (finding.Class, bool) {

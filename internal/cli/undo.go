@@ -13,7 +13,6 @@ import (
 	"fettle/internal/fault"
 	"fettle/internal/repair"
 	"fettle/internal/runs"
-	"fettle/internal/say"
 )
 
 func (a *App) newUndo() *cobra.Command {
@@ -125,7 +124,7 @@ func (s *session) undone(res *repair.UndoResult) error {
 			Units  []repair.UndoneUnit `json:"units"`
 		}{"undo", 1, s.run.ID(), st.State, res.Units})
 	}
-	store := say.Clean(s.run.Spec().Store)
+	store := storeLabel(s.run)
 	if st.State == repair.Undone {
 		a.print("%s: undone: every byte is as it was before the repair", store)
 		return nil

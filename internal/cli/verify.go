@@ -86,6 +86,28 @@ func (m *mending) verify(ctx context.Context) (int, error) {
 	return m.conclude(r, sum, &v)
 }
 
+// forGood tells whether a step was done that cannot be undone.
+func (m *mending) forGood() bool {
+	type step struct {
+		unit string
+		id   int
+	}
+	done := map[step]bool{}
+	for _, u := range m.result.Units {
+		for _, st := range u.Steps {
+			done[step{u.Unit, st.Step}] = true
+		}
+	}
+	for _, u := range m.plan.Units {
+		for _, st := range u.Steps {
+			if st.Irreversible && done[step{u.Unit, st.ID}] {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // conclude prints the verdict of the repair.
 func (m *mending) conclude(again *runs.Run, sum runs.Summary, v *verification) (int, error) {
 	a := m.app
@@ -111,10 +133,14 @@ func (m *mending) conclude(again *runs.Run, sum runs.Summary, v *verification) (
 		a.print("  %s", a.decideCommand(m.plan, parked))
 	}
 	st := a.outStyle()
-	store := say.Clean(m.run.Spec().Store)
+	store := storeLabel(m.run)
 	if verdict == finding.Repaired {
 		a.print("%s: %s: %s; a second check is clean (run %s)", store, st.Verdict(verdict, string(verdict)), say.Count(repaired, "finding"), again.ID())
-		a.print("  %s", a.commandLine("undo", m.run.ID()))
+		if m.forGood() {
+			a.print("  it cannot be undone as a whole: what was deleted for good does not come back")
+		} else {
+			a.print("  %s", a.commandLine("undo", m.run.ID()))
+		}
 		return code, nil
 	}
 	a.print("%s: %s: %s repaired, %d left (run %s)", store, st.Verdict(verdict, string(verdict)), say.Count(repaired, "finding"), left, again.ID())
@@ -183,7 +209,7 @@ func (m *mending) nothing() (int, error) {
 	if a.json {
 		return code, m.summaryLine(verdict, 0, left, nil)
 	}
-	store := say.Clean(m.run.Spec().Store)
+	store := storeLabel(m.run)
 	if left == 0 {
 		a.print("%s: nothing to do", store)
 		return code, nil

@@ -236,7 +236,7 @@ func VerdictLine(h *Head, t Tally, st Style) string {
 	if t.Accepted > 0 {
 		parts = append(parts, fmt.Sprintf("%d accepted by the baseline", t.Accepted))
 	}
-	line := fmt.Sprintf("%s: %s: %s", say.Clean(h.Store), st.Verdict(h.Verdict, string(h.Verdict)), strings.Join(parts, ", "))
+	line := fmt.Sprintf("%s: %s: %s", strings.TrimSuffix(say.Clean(h.Store), ":"), st.Verdict(h.Verdict, string(h.Verdict)), strings.Join(parts, ", "))
 	tail := "run " + h.Run
 	if t := h.took(); t != "" {
 		tail += ", " + t

@@ -59,6 +59,12 @@ func TestDefaultDir(t *testing.T) {
 	}
 }
 
+func TestLocationOfASystemAloneHasNoPaths(t *testing.T) {
+	if loc := (Spec{Store: "devmapper:", System: "devmapper"}).Location(); len(loc.Paths) != 0 || loc.Text != "devmapper:" || loc.System != "devmapper" {
+		t.Errorf("the place of this machine becomes %+v", loc)
+	}
+}
+
 func TestNewWritesASpecThatIsFoundAgain(t *testing.T) {
 	d := testDir(t)
 	if _, err := os.Stat(d.Path()); !os.IsNotExist(err) {

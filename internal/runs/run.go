@@ -64,10 +64,10 @@ type Spec struct {
 // Options is the part of the spec that belongs to the system.
 func (s Spec) Options() store.Options { return store.Options{Settings: s.Settings, Skip: s.Skip} }
 
-// Location is where the store is, with absolute paths when they are known.
+// Location is where the store is, with absolute paths when they are known, and without any when the user named only the system.
 func (s Spec) Location() store.Location {
 	loc := store.Location{System: s.System, Paths: s.Paths, Text: s.Store}
-	if len(loc.Paths) == 0 {
+	if len(loc.Paths) == 0 && s.Store != s.System+":" {
 		loc.Paths = []string{s.Store}
 	}
 	return loc

@@ -3,6 +3,7 @@ package devmapper
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"fettle/internal/finding"
 	"fettle/internal/format/boltfile"
@@ -22,6 +23,10 @@ func (u *unit) judgeAll(ctx context.Context, env store.Env) error {
 			return err
 		}
 	}
+	if err := u.steady(ctx, env); err != nil {
+		return err
+	}
+	u.facts(env)
 	for _, l := range []struct{ path, what string }{{u.meta, "meta.db"}, {u.store, "metadata.db"}, {u.pool, "the pool database"}} {
 		if l.path == "" {
 			env.Unseen(l.what + " is not there: what it has to say about the other layers was not judged")
@@ -30,10 +35,11 @@ func (u *unit) judgeAll(ctx context.Context, env store.Env) error {
 	if why := u.thinUnseen(); why != "" {
 		env.Unseen("the thin metadata was not read, and what it has to say about the other layers was not judged: " + why)
 	}
-	env.Total(int64(len(u.found)), 0)
+	found := u.found // Emit may lead to Confirm, which judges anew
+	env.Total(int64(len(found)), 0)
 	numbers := map[string]int{}
-	for i := range u.found {
-		f := &u.found[i]
+	for i := range found {
+		f := &found[i]
 		out := f.Finding
 		if n, ok := numbers[f.cause]; ok && f.cause != "" {
 			out.CausedBy = &n
@@ -47,7 +53,6 @@ func (u *unit) judgeAll(ctx context.Context, env store.Env) error {
 			return err
 		}
 	}
-	u.facts(env)
 	return nil
 }
 
@@ -88,7 +93,7 @@ func (u *unit) judge(ctx context.Context) error {
 	all = append(all, judgeLayers(ctx, join(u.ev))...)
 	timesOfStrangers(all)
 	giveReasons(all)
-	u.found = inOrder(all)
+	u.found, u.told = inOrder(all), time.Now()
 	return ctx.Err()
 }
 

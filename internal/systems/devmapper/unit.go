@@ -34,7 +34,8 @@ type unit struct {
 
 	ev    *evidence
 	found []judged
-	print string // fingerprint of what was analysed
+	told  time.Time // when that was judged
+	print string    // fingerprint of what was analysed
 }
 
 // boltLayer is one opened and checked bolt file.
@@ -142,7 +143,8 @@ func (u *unit) Confirm(ctx context.Context, f *finding.Finding) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if u.ev == nil || !sameRecords(u.print, now) || u.print != now && time.Since(u.read) > liveAge {
+	same, busy := sameRecords(u.print, now), u.shared() && time.Since(u.told) <= sharedAge
+	if u.ev == nil || !same && !busy || same && u.print != now && time.Since(u.read) > liveAge {
 		if err := u.analyse(ctx); err != nil {
 			return false, err
 		}
