@@ -6,9 +6,10 @@ import (
 	"fettle/internal/store"
 	"fettle/internal/systems/devmapper"
 	"fettle/internal/systems/flux"
+	"fettle/internal/systems/lustre"
 )
 
 // All lists the systems in the order in which they are asked whether they recognise a store.
 func All() []store.System {
-	return []store.System{flux.System{}, devmapper.System{}}
+	return []store.System{flux.System{}, devmapper.System{}, lustre.System{}}
 }

@@ -92,7 +92,7 @@ var designClasses = finding.Classes{
 	{ID: BadNameHash, Aliases: []string{"lustre/name_hash_repaired"}, Title: "name in the wrong shard", Severity: finding.Error, Shape: finding.Mismatch,
 		Explain: "A striped directory spreads names over its shards by a hash. This name is in a shard that its hash does not lead to, so clients do not find it by name although listing shows it. While a " +
 			"directory is migrated, split or merged, old and new place are both right. LFSCK moves nothing: it flags the whole directory as of unknown hash.",
-		Actions: []finding.ActionDoc{actMove, actIgnore}, DependsOn: []string{ShardLMVWrong, ShardLMVMissing, MasterLMVWrong}},
+		Actions: []finding.ActionDoc{actMove, actTrustLink, actIgnore}, DependsOn: []string{ShardLMVWrong, ShardLMVMissing, MasterLMVWrong}},
 	{ID: LinkMissing, Aliases: []string{"lustre/linkea_repaired"}, Title: "link EA lacks a name", Severity: finding.Error, Shape: finding.Mismatch,
 		Explain: "A name leads to an object whose link EA is not there, or has no record of it. fid2path does not work, and if the name is ever lost nobody can tell where the object belongs. " +
 			"Objects that are older than link EAs (IGIF) are not reported.",

@@ -62,6 +62,10 @@ func keyNamed(f lustre.FID) string { return "named " + f.String() } // likewise 
 func keyType(f lustre.FID, delta int) string {
 	return "type " + f.String() + " " + strconv.Itoa(delta) // the type of a name in the directory is wrong: it counts so many links too few
 }
+
+// keyLost says that an object tells of a directory that does not exist, and keyHash that a name of the object is in the wrong shard.
+func keyLost(f lustre.FID) string { return "lost " + f.String() }
+func keyHash(f lustre.FID) string { return "hash " + f.String() }
 func keyHarm(mdt int, ino uint32) string {
 	return "harm " + strconv.Itoa(mdt) + " " + strconv.Itoa(int(ino))
 }

@@ -313,3 +313,7 @@ func (e *seeing) Load(any) (bool, error)                    { return false, nil 
 func (e *seeing) Fact(string, any)                          {}
 func (e *seeing) Note(string)                               {}
 func (e *seeing) Unseen(text string)                        { e.unseen = append(e.unseen, text) }
+
+func storeLocation(paths []string) store.Location { return store.Location{Paths: paths} }
+
+func storeOptions(settings map[string]string) store.Options { return store.Options{Settings: settings} }

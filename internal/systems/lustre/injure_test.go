@@ -337,6 +337,26 @@ var injuries = []struct {
 	{"LMV of a master lost", func(p *patient) { p.lose(p.master(), "lmv") }, map[string]int{MasterLMVMissing: 1}, nil},
 	{"LMV of a shard lost", func(p *patient) { p.lose(p.shard(true), "lmv") }, map[string]int{ShardLMVMissing: 1}, nil},
 	{"hash of a master", func(p *patient) { p.patch(p.master(), "lmv", 12, le32(77)) }, map[string]int{MasterLMVWrong: 1}, nil},
+	{"name in a shard", func(p *patient) {
+		b := p.pick("file in a shard", func(b *body) bool {
+			return b.in.IsRegular() && len(b.names) == 1 && b.names[0].mdt == b.mdt && p.striped(b.names[0].place) && len(b.names[0].text) > 2
+		})
+		l := b.names[0]
+		var v lustre.LMV
+		for _, s := range p.all {
+			if s.place == l.place {
+				v = *s.lmv
+			}
+		}
+		for c := byte('A'); c <= 'Z'; c++ {
+			text := string(c) + l.text[1:]
+			if _, taken := p.w.find(l.place, text); !taken && misplaced(&v, text) {
+				p.write(l.mdt, l.at+8, []byte{c})
+				return
+			}
+		}
+		p.t.Fatal("every letter leads to this shard")
+	}, map[string]int{BadNameHash: 1}, map[string]int{UnmatchedPair: 1}},
 	{"name of a shard dropped", func(p *patient) { p.drop(p.shard(false).names[0]) }, map[string]int{Orphan: 1}, map[string]int{StripeLost: 1, BadNlink: 1}},
 	{"entry of the object index lost", func(p *patient) {
 		b := p.file()

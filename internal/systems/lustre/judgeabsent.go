@@ -13,7 +13,6 @@ func (j *judge) absent() {
 		known = true
 	}
 	explained := map[place]bool{}
-	dangling := false
 	nameless, lost := j.nameless()
 	for i := range j.names {
 		n := &j.names[i]
@@ -33,23 +32,22 @@ func (j *judge) absent() {
 			explained[place{n.mdt, n.ino}] = true
 		case known && !j.cut:
 			j.dangling(i)
-			dangling = true
 		}
 	}
 	if !known {
 		return
 	}
 	for _, e := range j.index {
-		j.loneIndex(e, explained, dangling)
+		j.loneIndex(e, explained)
 	}
 	for _, g := range j.agents {
 		if !j.used(g) && !explained[place{g.mdt, g.ino}] {
-			j.loneAgent(g, dangling)
+			j.loneAgent(g)
 		}
 	}
 	for _, r := range j.remote {
 		if !explained[place{r.mdt, r.ino}] {
-			j.loneRemote(r, dangling)
+			j.loneRemote(r)
 		}
 	}
 }
@@ -159,7 +157,7 @@ func (j *judge) dangling(i int) {
 }
 
 // loneIndex reports an entry of an object index whose inode is another object, or none.
-func (j *judge) loneIndex(e indexed, explained map[place]bool, dangling bool) {
+func (j *judge) loneIndex(e indexed, explained map[place]bool) {
 	t := j.tenant(e.mdt, e.ino)
 	if explained[place{e.mdt, e.ino}] || t == nil || t.held && !t.known {
 		return
@@ -171,24 +169,18 @@ func (j *judge) loneIndex(e indexed, explained map[place]bool, dangling bool) {
 	d := j.add(IndexStale, append(j.indexSays(), j.tenantSays(e.mdt, e.ino))...)
 	d.inode(j.s, e.mdt, e.ino).values(fmt.Sprintf("inode %d, generation %d", e.ino, e.gen), "no entry")
 	d.Rests = append(d.Rests, record{MDT: j.s.indexes[e.mdt], Index: j.fid.String()})
-	if dangling {
-		d.causes(keyGone(j.fid))
-	}
+	d.causes(keyGone(j.fid), keyLost(j.fid))
 }
 
 // loneAgent reports an agent that no name goes through.
-func (j *judge) loneAgent(g agent, dangling bool) {
+func (j *judge) loneAgent(g agent) {
 	d := j.add(AgentStale, says(j.s.inodeText(g.mdt, g.ino), "is an agent for %v", j.fid), says(fmt.Sprintf("names on MDT%04x", j.s.indexes[g.mdt]), "none leads to it"))
 	d.inode(j.s, g.mdt, g.ino).values("an agent", "a free inode").unless(keyInode(g.mdt, g.ino))
-	if dangling {
-		d.causes(keyGone(j.fid))
-	} else {
-		d.causes(keyNamed(j.fid), keyObject(j.fid))
-	}
+	d.causes(keyGone(j.fid), keyNamed(j.fid), keyObject(j.fid), keyLost(j.fid))
 }
 
 // loneRemote reports an entry of REMOTE_PARENT_DIR whose object is gone.
-func (j *judge) loneRemote(r listed, dangling bool) {
+func (j *judge) loneRemote(r listed) {
 	t := j.tenant(r.mdt, r.ino)
 	if t != nil && !t.unread && !t.free && !t.known {
 		return // the inode has lost its LMA, which is told elsewhere
@@ -196,9 +188,7 @@ func (j *judge) loneRemote(r listed, dangling bool) {
 	d := j.add(RemoteStale, says(fmt.Sprintf("REMOTE_PARENT_DIR of MDT%04x", j.s.indexes[r.mdt]), "%s is inode %d", j.fid.Bare(), r.ino), j.tenantSays(r.mdt, r.ino))
 	d.inode(j.s, r.mdt, r.ino).values(fmt.Sprintf("inode %d", r.ino), "no entry")
 	d.remoteEntry(j, r)
-	if dangling {
-		d.causes(keyGone(j.fid))
-	}
+	d.causes(keyGone(j.fid), keyLost(j.fid))
 }
 
 // remoteEntry says which entry of REMOTE_PARENT_DIR it is about.

@@ -31,7 +31,7 @@ func (j *judge) orphan(o *object) {
 		l := v.gone[0]
 		d = j.stray(Orphan, &v)
 		j.belongs(d, l)
-		d.causes(keyGone(l.Parent))
+		d.causes(keyGone(l.Parent)).provides(keyLost(l.Parent))
 		d.Title = fmt.Sprintf("no name leads to the %s, and the directory that it says it is in is gone", typeName(typeOf(o.mode)))
 		d.prefer(Reattach, "the lost directory is made anew under "+lustre.LostName{Object: l.Parent, Type: lustre.LostParent}.String()+" in lost+found, and the object gets its name there")
 	default:
@@ -43,6 +43,9 @@ func (j *judge) orphan(o *object) {
 		if parent, err := lustre.ParseFID(d.Detail.Parent); err == nil {
 			d.provides(keyChild(parent))
 		}
+	}
+	if b := j.dirOf(o); b != nil && b.has(dirUpFID) {
+		d.provides(keyChild(b.up))
 	}
 }
 

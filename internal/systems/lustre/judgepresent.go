@@ -19,7 +19,7 @@ func (j *judge) present(o *object) {
 	j.allNames(o)
 	for _, g := range j.agents {
 		if !j.used(g) {
-			j.loneAgent(g, false)
+			j.loneAgent(g)
 		}
 	}
 	if len(j.names) == 0 {
@@ -170,12 +170,27 @@ func (j *judge) name(o *object, i int) bool {
 		d := j.add(BadNameHash, j.nameSays(i), j.objectSays(o), j.linkSays(o)).at(j, i).on(j, o)
 		d.unless(keyLMV(t.parent))
 		d.Title = fmt.Sprintf("%q is in a shard that its hash does not lead to", shown(t.text))
+		d.provides(keyHash(j.fid))
 		if !j.knownBy(o, i) {
-			d.Why = "the object does not know the name: it may be the name that is wrong"
+			j.corruptName(d, o, t)
 		}
 	}
 	j.entryInode(o, i)
 	return true
+}
+
+// corruptName is about a name in the wrong shard that the object does not know: if it knows another one in that shard, which is not
+// there, then it is the name that is wrong and not the place.
+func (j *judge) corruptName(d *draft, o *object, t *written) {
+	d.Why = "the object does not know the name: it may be the name that is wrong"
+	for _, l := range j.links(o) {
+		if look := j.lookups[l]; look != nil && look.state == lookFree && l.Parent == t.parent {
+			d.Detail.Want = shown(l.Name)
+			d.Detail.Links = links([]lustre.Link{l})
+			d.prefer(TrustLinkEA, fmt.Sprintf("the object says that it is %q in this shard, and there is no such name", shown(l.Name)))
+			return
+		}
+	}
 }
 
 // knownBy tells whether the object's link EA has the name.
