@@ -28,8 +28,10 @@ func (w *world) pathOf(dir place) string {
 		if top {
 			break
 		}
-		if name == "" && up == at || depth == maxDepth {
-			head = fid.String()
+		if up == at || depth == maxDepth {
+			if head = name; name == "" || depth == maxDepth {
+				head = fid.String()
+			}
 			break
 		}
 		parts, way = append(parts, name), append(way, at)
@@ -52,17 +54,21 @@ func (w *world) remember(p place, path string) {
 	w.paths[p] = path
 }
 
-// climb gives the parent of a directory and its name there; "" for a shard in its master. top says that it is ROOT. When nothing is
-// known of a parent, up is the directory itself.
+// climb gives the parent of a directory and its name there; "" for a shard in its master. top says that it is ROOT. When the parent
+// cannot be found up is the directory itself, and name what is known of its path.
 func (w *world) climb(p place) (up place, name string, fid lustre.FID, top bool) {
 	t := w.tenant(p)
 	fid = t.fid
 	if fid.IsRoot() || p.ino == w.targets[p.mdt].marks.root {
 		return p, "", fid, true
 	}
+	far := ""
 	for _, l := range t.link.Links {
 		if !l.Parent.Sane() {
 			continue
+		}
+		if far == "" {
+			far = farPath(l)
 		}
 		parent, how := w.locate(l.Parent)
 		if how != locFound {
@@ -83,7 +89,18 @@ func (w *world) climb(p place) (up place, name string, fid lustre.FID, top bool)
 			return parent, name, fid, false
 		}
 	}
-	return p, "", fid, false
+	return p, far, fid, false
+}
+
+// farPath is what a link EA tells of a path whose directory cannot be found.
+func farPath(l lustre.Link) string {
+	switch _, _, shard := lustre.ParseShardName(l.Name); {
+	case l.Parent.IsRoot():
+		return "/" + shown(l.Name)
+	case shard:
+		return l.Parent.String()
+	}
+	return l.Parent.String() + "/" + shown(l.Name)
 }
 
 // dotdot gives the inode that '..' of a directory leads to, zero if there is none that could be in the namespace.
