@@ -91,7 +91,7 @@ func (u *unit) judge(ctx context.Context) error {
 	all = append(all, judgeThin(u.thin)...)
 	all = append(all, u.judgeStatus(all)...)
 	all = append(all, judgeLayers(ctx, join(u.ev))...)
-	timesOfStrangers(all)
+	all = timesOfStrangers(all)
 	giveReasons(all)
 	u.found, u.told = inOrder(all), time.Now()
 	return ctx.Err()

@@ -2,6 +2,7 @@ package devmapper
 
 import (
 	"fmt"
+	"slices"
 
 	"fettle/internal/finding"
 	"fettle/internal/format/thinmeta"
@@ -133,23 +134,27 @@ func adviseThin(all []judged) {
 	}
 }
 
-// timesOfStrangers makes times that are too low a consequence of a device that nobody uses: what was not made as a snapshot, but put
-// there with the blocks of another device, goes with that device.
-func timesOfStrangers(all []judged) {
-	stranger := ""
+// timesOfStrangers tells of times that are too low with the device that nobody uses, if there is one: what was not made as a snapshot, but
+// put there with the blocks of another device, goes with that device. They are no findings of their own then.
+func timesOfStrangers(all []judged) []judged {
+	stranger := -1
 	for i := range all {
 		switch f := &all[i]; f.Class {
-		case LeakedDevice, NoSnapshot, BlocksNextID, UnknownInPool:
-			if stranger == "" && f.thin != nil {
-				stranger = f.key()
+		case LeakedDevice, NoSnapshot, BlocksNextID, UnknownInPool, FreeIDInPool:
+			if stranger < 0 && f.thin != nil {
+				stranger = i
 			}
 		}
 	}
+	if stranger < 0 {
+		return all
+	}
 	for i := range all {
 		if f := &all[i]; f.Class == ThinTime && f.Subject != "superblock" && f.cause == "" {
-			f.cause = stranger
+			all[stranger].Evidence = append(all[stranger].Evidence, f.Evidence...)
 		}
 	}
+	return slices.DeleteFunc(all, func(f judged) bool { return f.Class == ThinTime && f.Subject != "superblock" && f.cause == "" })
 }
 
 func thinSubject(p thinmeta.Problem) string {
