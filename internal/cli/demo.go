@@ -4,40 +4,46 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"fettle/internal/fault"
 	"fettle/internal/lab"
 	"fettle/internal/say"
-	"fettle/internal/systems/flux/fluxlab"
 )
 
 func (a *App) newDemo() *cobra.Command {
 	var check bool
+	var system string
 	c := verb(cobra.Command{
 		Use:   "demo [DIR]",
 		Short: "Make a small damaged store to try everything on",
-		Long: `Makes a small content store of Flux with some damage in a temporary directory (or in DIR, which must not exist), and prints the
-commands to try on it. With --check it runs the check as well, and says whether it found exactly what was injured.
+		Long: `Makes a small store with some damage in a temporary directory (or in DIR, which must not exist), and prints the commands to try on
+it: a content store of Flux, or one of another system with --system. With --check it runs the check as well, and says whether it found exactly what was injured.
 
 Nothing but the directory (and, with --check, a run) is made; remove it when you are done.`,
-		Example: "  fettle demo\n  fettle demo --check\n  fettle demo /tmp/try",
+		Example: "  fettle demo\n  fettle demo --check\n  fettle demo --system lustre\n  fettle demo /tmp/try",
 		Args:    wants(0, 1, ""),
 		RunE: func(c *cobra.Command, args []string) error {
 			dir := ""
 			if len(args) == 1 {
 				dir = args[0]
 			}
-			return a.demo(c.Context(), dir, check)
+			sys, err := labOf(system)
+			if err != nil {
+				return err
+			}
+			return a.demo(c.Context(), sys, dir, check)
 		},
 	}, exitClean, exitUnrepaired, exitError, exitUsage, exitCancelled)
+	c.Flags().StringVar(&system, "system", "flux", "a store of `SYSTEM`: flux, devmapper or lustre")
 	c.Flags().BoolVar(&check, "check", false, "check the store too, and compare the findings with the damage")
 	return c
 }
 
 // demo makes the store, checks it if wanted, and says what to do with it.
-func (a *App) demo(ctx context.Context, dir string, check bool) (err error) {
+func (a *App) demo(ctx context.Context, l labSystem, dir string, check bool) (err error) {
 	if dir == "" {
 		dir, err = os.MkdirTemp("", "fettle-demo-")
 	} else {
@@ -46,21 +52,22 @@ func (a *App) demo(ctx context.Context, dir string, check bool) (err error) {
 	if err != nil {
 		return &fault.Error{Op: "make the demo", Err: err, Hint: "fettle demo DIR, where DIR does not exist"}
 	}
-	path, truth := filepath.Join(dir, "content.sqlite"), filepath.Join(dir, "truth.json")
-	t, err := makeDemo(ctx, path)
+	path, truth := filepath.Join(dir, l.demoName), filepath.Join(dir, "truth.json")
+	t, err := makeDemo(ctx, l, path)
 	if err != nil {
 		return err
 	}
 	if err := t.Save(truth); err != nil {
 		return err
 	}
-	a.print("%s: a Flux content store of %d jobs, with damage that makes %s", path, demoJobs, say.Count(len(t.Expected), "finding"))
+	at := l.locate(path)
+	a.print("%s: %s, with damage that makes %s", path, l.demoText, say.Count(len(t.Expected), "finding"))
 	a.print("What a check must find is in %s.", truth)
-	next, run := []string{a.commandLine("check", path)}, "last"
+	next, run := []string{a.commandLine("check", at)}, "last"
 	var found *lab.Comparison
 	if check {
 		next = nil
-		if run, found, err = a.demoCheck(ctx, path, t); err != nil {
+		if run, found, err = a.demoCheck(ctx, l, at, t); err != nil {
 			return err
 		}
 	}
@@ -86,21 +93,17 @@ func (a *App) demo(ctx context.Context, dir string, check bool) (err error) {
 	return err
 }
 
-// demoJobs is how many jobs the demo's instance has run.
-const demoJobs = 60
-
-// makeDemo makes a store at path and injures it; the same bytes every time.
-func makeDemo(ctx context.Context, path string) (*lab.Truth, error) {
-	if _, err := fluxlab.Make(ctx, path, fluxlab.Options{Seed: 1, Jobs: demoJobs}); err != nil {
+// makeDemo makes a store at path and injures it; the same damage every time.
+func makeDemo(ctx context.Context, l labSystem, path string) (*lab.Truth, error) {
+	if err := l.demoMake(ctx, path); err != nil {
 		return nil, err
 	}
-	return fluxlab.Damage(ctx, path, 1, []lab.Injury{{Class: "flux/dangling-valref", Count: 3}, {Class: "flux/dangling-dirref", Count: 1},
-		{Class: "flux/hash-mismatch", Count: 2}, {Class: "flux/bad-checkpoint", Count: 1}})
+	return l.damage(ctx, path, 1, l.demoInjuries)
 }
 
 // demoCheck checks the store as fettle check would, and compares what it finds with the truth. It returns the id of the run.
-func (a *App) demoCheck(ctx context.Context, path string, t *lab.Truth) (string, *lab.Comparison, error) {
-	kit, err := a.fluxKit(demoJobs)
+func (a *App) demoCheck(ctx context.Context, l labSystem, at string, t *lab.Truth) (string, *lab.Comparison, error) {
+	kit, err := a.labKit(l, labSize{})
 	if err != nil {
 		return "", nil, err
 	}
@@ -108,7 +111,7 @@ func (a *App) demoCheck(ctx context.Context, path string, t *lab.Truth) (string,
 	if err != nil {
 		return "", nil, err
 	}
-	j, err := a.prepare("flux:"+path, &checkFlags{})
+	j, err := a.prepare(l.name+":"+strings.TrimPrefix(at, l.name+":"), &checkFlags{})
 	if err != nil {
 		return "", nil, err
 	}
@@ -122,7 +125,7 @@ func (a *App) demoCheck(ctx context.Context, path string, t *lab.Truth) (string,
 		return "", nil, err
 	}
 	a.print("")
-	a.print("$ %s", a.commandLine("check", path))
+	a.print("$ %s", a.commandLine("check", at))
 	sum, err := a.runCheck(ctx, r, j, st, false)
 	if err != nil {
 		return "", nil, err

@@ -7,8 +7,38 @@ import (
 	"testing"
 
 	"fettle/internal/store"
+	"fettle/internal/systems/devmapper"
 	"fettle/internal/systems/flux"
+	"fettle/internal/systems/lustre"
 )
+
+// The demos of the other systems find what was injured too.
+func TestDemoSystems(t *testing.T) {
+	for name, sys := range map[string]store.System{"devmapper": devmapper.System{}, "lustre": lustre.System{}} {
+		t.Run(name, func(t *testing.T) {
+			var out, errs bytes.Buffer
+			env := Env{Systems: []store.System{sys}, Version: "v0.0.0-test", In: strings.NewReader(""), Out: &out, Err: &errs}
+			args := []string{"--state-dir", t.TempDir(), "demo", "--system", name, "--check", filepath.Join(t.TempDir(), "demo")}
+			if got := Main(env, args); got != exitClean || !strings.Contains(out.String(), "it reported 0 that are not there") {
+				t.Errorf("exit code %d\n%s%s", got, &out, &errs)
+			}
+		})
+	}
+}
+
+// The lab scores the other systems.
+func TestScoreSystems(t *testing.T) {
+	for name, sys := range map[string]store.System{"devmapper": devmapper.System{}, "lustre": lustre.System{}} {
+		t.Run(name, func(t *testing.T) {
+			var out, errs bytes.Buffer
+			env := Env{Systems: []store.System{sys}, Version: "v0.0.0-test", In: strings.NewReader(""), Out: &out, Err: &errs}
+			args := []string{"--state-dir", t.TempDir(), "lab", "score", "--system", name, "--classes", "healthy", "--containers", "8", "--files", "200", "--dir", t.TempDir()}
+			if got := Main(env, args); got != exitClean || !strings.Contains(out.String(), "1/1") {
+				t.Errorf("exit code %d\n%s%s", got, &out, &errs)
+			}
+		})
+	}
+}
 
 // The demo is the first thing that anybody tries: its check must find what was injured, and its next commands must work.
 func TestDemoCheck(t *testing.T) {

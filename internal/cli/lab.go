@@ -8,15 +8,14 @@ import (
 	"io/fs"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"fettle/internal/fault"
 	"fettle/internal/lab"
 	"fettle/internal/say"
 	"fettle/internal/store"
-	"fettle/internal/systems/flux/fluxlab"
 )
 
 func (a *App) newLab() *cobra.Command {
@@ -36,58 +35,98 @@ Injuring destroys: give the lab nothing but stores that it made, or copies.`,
 	return sub(c, a.newLabMake(), a.newLabDamage(), a.newLabScore())
 }
 
+// labSystem is what the lab's commands know of one system.
+type labSystem struct {
+	name    string
+	recipes func() []lab.Recipe
+	damage  func(ctx context.Context, path string, seed uint64, injuries []lab.Injury) (*lab.Truth, error)
+	kit     func(sys store.System, size labSize) *lab.Kit
+	// owns tells whether a path is a store of the system, by its shape only; nil for the system that everything else is of.
+	owns func(path string) bool
+	// locate is how the store is named to fettle check.
+	locate func(path string) string
+	make   func(*App) *cobra.Command
+	// The demo: what the store is called in its directory, what it is in words, and its injuries.
+	demoName, demoText string
+	demoMake           func(ctx context.Context, path string) error
+	demoInjuries       []lab.Injury
+}
+
+// labSize is how large the stores of lab score are; 0 stands for a system's default.
+type labSize struct{ jobs, containers, mdts, files int }
+
+// labSystems lists the systems of the lab, the default first.
+func labSystems() []labSystem { return []labSystem{labFlux(), labDevmapper(), labLustre()} }
+
+// labOf finds a system of the lab by name.
+func labOf(name string) (labSystem, error) {
+	var names []string
+	for _, s := range labSystems() {
+		if s.name == name {
+			return s, nil
+		}
+		names = append(names, s.name)
+	}
+	return labSystem{}, usagef("one of "+strings.Join(names, ", "), "the lab does not know %q", name)
+}
+
+// labOwner finds the system of a store by its shape.
+func labOwner(path string) labSystem {
+	all := labSystems()
+	for _, s := range all {
+		if s.owns != nil && s.owns(path) {
+			return s
+		}
+	}
+	return all[0]
+}
+
+// labKit is the kit of a system of the lab.
+func (a *App) labKit(l labSystem, size labSize) (*lab.Kit, error) {
+	sys, ok := a.system(l.name)
+	if !ok {
+		return nil, &fault.Error{Op: "lab", Err: fmt.Errorf("this program does not know %s", l.name)}
+	}
+	return l.kit(sys, size), nil
+}
+
 func (a *App) newLabMake() *cobra.Command {
-	var opt fluxlab.Options
-	var out string
 	c := verb(cobra.Command{
 		Use:   "make SYSTEM",
 		Short: "Make a healthy store from a seed",
-		Long: `Makes a healthy store. The same seed and options give the same bytes.
-
-For flux that is a content.sqlite as an instance leaves it that has run so many jobs: their directories and eventlogs, values
-of users, symbolic links, deep and wide directories, several checkpoints, and the superseded versions of all that.`,
+		Long: `Makes a healthy store of a system. The same seed and options give the same bytes; only containerd's databases (devmapper) hold
+times and random numbers of their own.`,
 		Example: `  fettle lab make flux -o content.sqlite --jobs 500
-  fettle lab make flux -o big.sqlite --objects 1000000 --seed 7 --hash sha256`,
-		Args: wants(1, 1, "a system (flux)"),
+  fettle lab make devmapper -o set --containers 100
+  fettle lab make lustre -o mdts --mdts 2 --files 100000`,
+		Args: wants(1, -1, "a system (flux, devmapper, lustre)"),
+		// The flags are those of the systems; of one that is not known they do not matter.
+		FParseErrWhitelist: cobra.FParseErrWhitelist{UnknownFlags: true},
 		RunE: func(c *cobra.Command, args []string) error {
-			if args[0] != "flux" {
-				return usagef("fettle lab make flux", "the lab cannot make a store of %q", args[0])
-			}
-			if out == "" {
-				return usagef("-o content.sqlite", "--output is missing")
-			}
-			if _, err := os.Lstat(out); !errors.Is(err, fs.ErrNotExist) {
-				return usagef("choose another name", "%s is there already", out)
-			}
-			start := time.Now()
-			m, err := fluxlab.Make(c.Context(), out, opt)
-			if err != nil {
-				return err
-			}
-			if a.json {
-				return a.line(struct {
-					Type   string `json:"type"`
-					Schema int    `json:"schema"`
-					fluxlab.Made
-				}{"made", 1, m})
-			}
-			a.print("%s: %d objects of %d jobs in %d commits, %s", out, m.Objects, m.Jobs, m.Commits, time.Since(start).Round(100*time.Millisecond))
-			a.print("  %s", a.commandLine("check", out))
-			return nil
+			return usagef("fettle lab make flux, devmapper or lustre", "the lab cannot make a store of %q", args[0])
 		},
-	}, exitClean, exitError, exitUsage, exitCancelled)
-	p := c.Flags()
-	p.StringVarP(&out, "output", "o", "", "write the store to `FILE`, which must not exist")
-	p.Uint64Var(&opt.Seed, "seed", 1, "`NUMBER` that everything follows from")
-	p.IntVar(&opt.Jobs, "jobs", 0, "run `N` jobs (default 100)")
-	p.IntVar(&opt.Objects, "objects", 0, "run so many jobs that about `N` objects are left")
-	p.StringVar(&opt.Hash, "hash", "sha1", "content hash: sha1 or sha256")
-	p.IntVar(&opt.Checkpoints, "checkpoints", 5, "keep `N` checkpoints")
-	p.BoolVar(&opt.Legacy, "legacy", false, "schema of before Flux 0.77: one checkpoint in the table checkpt")
-	p.BoolVar(&opt.NoEpoch, "no-epoch", false, "schema of before Flux 0.87: no epoch column")
-	p.IntVar(&opt.PageSize, "page-size", 4096, "SQLite page size in `BYTES`")
-	c.MarkFlagsMutuallyExclusive("jobs", "objects")
+	}, exitClean, exitUsage)
+	for _, s := range labSystems() {
+		c.AddCommand(s.make(a))
+	}
 	return c
+}
+
+// mayMake checks the path of a store that is to be made.
+func mayMake(out, example string) error {
+	if out == "" {
+		return usagef("-o "+example, "--output is missing")
+	}
+	if _, err := os.Lstat(out); !errors.Is(err, fs.ErrNotExist) {
+		return usagef("choose another name", "%s is there already", out)
+	}
+	return nil
+}
+
+// madeFlags are the flags that all systems have.
+func madeFlags(p *pflag.FlagSet, out *string, seed *uint64) {
+	p.StringVarP(out, "output", "o", "", "write the store to `PATH`, which must not exist")
+	p.Uint64Var(seed, "seed", 1, "`NUMBER` that everything follows from")
 }
 
 func (a *App) newLabDamage() *cobra.Command {
@@ -96,14 +135,15 @@ func (a *App) newLabDamage() *cobra.Command {
 	var seed uint64
 	var out, truth string
 	c := verb(cobra.Command{
-		Use:   "damage FILE",
+		Use:   "damage STORE",
 		Short: "Injure a store and write down what a check must find",
 		Long: "Injures a store, or with --output a copy of it, and writes what a check must find to the truth file: one entry per finding.\n" +
 			"The truth is worked out by a walker that is as simple as possible and has nothing in common with fettle check.\n\n" +
 			"Damage that can be done:\n\n" + damageHelp(),
 		Example: `  fettle lab damage content.sqlite --class hash-mismatch --count 5 -o bad.sqlite --truth truth.json
-  fettle lab damage bad.sqlite --class random-rows --percent 10 --seed 3 --truth truth.json`,
-		Args: wants(1, 1, "a store"),
+  fettle lab damage bad.sqlite --class random-rows --percent 10 --seed 3 --truth truth.json
+  fettle lab damage mdts --class orphan-object --class dangling-name --percent 1 --truth truth.json`,
+		Args: wants(1, 1, "a store (a file, or a directory that lab make made)"),
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(classes) == 0 || truth == "" {
 				return usagef("--class CLASS --truth truth.json", "--class and --truth are needed")
@@ -112,6 +152,7 @@ func (a *App) newLabDamage() *cobra.Command {
 				return usagef("", "--count cannot be negative, --percent is from 0 to 100")
 			}
 			path := args[0]
+			sys := labOwner(path)
 			if out != "" {
 				if err := lab.CopyStore(path, out); err != nil {
 					return &fault.Error{Op: "copy the store", Err: err}
@@ -122,7 +163,7 @@ func (a *App) newLabDamage() *cobra.Command {
 			for _, class := range classes {
 				injuries = append(injuries, lab.Injury{Class: class, Count: in.Count, Percent: in.Percent})
 			}
-			t, err := fluxlab.Damage(c.Context(), path, seed, injuries)
+			t, err := sys.damage(c.Context(), path, seed, injuries)
 			if err != nil {
 				return err
 			}
@@ -132,7 +173,7 @@ func (a *App) newLabDamage() *cobra.Command {
 			if a.json {
 				return a.line(t)
 			}
-			a.printTruth(path, truth, t)
+			a.printTruth(sys.locate(path), truth, t)
 			return nil
 		},
 	}, exitClean, exitError, exitUsage, exitCancelled)
@@ -141,7 +182,7 @@ func (a *App) newLabDamage() *cobra.Command {
 	p.IntVar(&in.Count, "count", 0, "injure `N` things of each class (default 1)")
 	p.Float64Var(&in.Percent, "percent", 0, "injure `P` percent of everything that can be injured in this way")
 	p.Uint64Var(&seed, "seed", 1, "`NUMBER` that decides what is hit")
-	p.StringVarP(&out, "output", "o", "", "leave FILE alone and injure a copy at `FILE`")
+	p.StringVarP(&out, "output", "o", "", "leave STORE alone and injure a copy at `PATH`")
 	p.StringVar(&truth, "truth", "", "write what must be found to `FILE`")
 	c.MarkFlagsMutuallyExclusive("count", "percent")
 	return c
@@ -149,8 +190,14 @@ func (a *App) newLabDamage() *cobra.Command {
 
 func damageHelp() string {
 	var b strings.Builder
-	for _, r := range fluxlab.Recipes() {
-		fmt.Fprintf(&b, "  %-20s %s\n", strings.TrimPrefix(r.Class, "flux/"), r.Title)
+	for i, s := range labSystems() {
+		if i > 0 {
+			b.WriteString("\n")
+		}
+		fmt.Fprintf(&b, "%s:\n", s.name)
+		for _, r := range s.recipes() {
+			fmt.Fprintf(&b, "  %-20s %s\n", strings.TrimPrefix(r.Class, s.name+"/"), r.Title)
+		}
 	}
 	return strings.TrimRight(b.String(), "\n")
 }
@@ -168,7 +215,7 @@ func (a *App) printTruth(path, truth string, t *lab.Truth) {
 	}
 	hidden := ""
 	if t.HiddenCount > 0 {
-		hidden = fmt.Sprintf(", and cannot see %d keys that are out of reach", t.HiddenCount)
+		hidden = fmt.Sprintf(", and cannot see %d things that are out of reach", t.HiddenCount)
 	}
 	a.print("%s: a check must report %s%s (%s)", path, say.Count(len(t.Expected), "finding"), hidden, truth)
 	a.print("  %s", a.commandLine("check", path))
@@ -176,7 +223,8 @@ func (a *App) printTruth(path, truth string, t *lab.Truth) {
 
 func (a *App) newLabScore() *cobra.Command {
 	var cfg lab.Config
-	var jobs int
+	var size labSize
+	var system string
 	var markdown bool
 	c := verb(cobra.Command{
 		Use:   "score",
@@ -188,12 +236,29 @@ often the second check was clean, and how often undo gave back every byte.
 The exit code is 4 when anything is not as it must be.`,
 		Example: `  fettle lab score
   fettle lab score --classes dangling-valref,bad-page --seeds 10 --jobs 500
+  fettle lab score --system lustre --seeds 2
   fettle lab score --seeds 3 --markdown > docs/reference/lab-score.md`,
 		Args: wants(0, 0, ""),
-		RunE: func(c *cobra.Command, _ []string) error { return a.labScore(c.Context(), cfg, jobs, markdown) },
+		RunE: func(c *cobra.Command, _ []string) error {
+			sys, err := labOf(system)
+			if err != nil {
+				return err
+			}
+			if size.jobs < 0 || size.containers < 0 || size.mdts < 0 || size.files < 0 {
+				return usagef("leave it out for the default", "a store cannot have less than nothing")
+			}
+			if cfg.Kit, err = a.labKit(sys, size); err != nil {
+				return err
+			}
+			return a.labScore(c.Context(), cfg, markdown)
+		},
 	}, exitClean, exitUnrepaired, exitError, exitUsage, exitCancelled)
 	p := c.Flags()
-	p.IntVar(&jobs, "jobs", 120, "stores of `N` jobs")
+	p.StringVar(&system, "system", "flux", "score `SYSTEM`: flux, devmapper or lustre")
+	p.IntVar(&size.jobs, "jobs", 0, "flux: stores of `N` jobs (default 120)")
+	p.IntVar(&size.containers, "containers", 0, "devmapper: sets of `N` containers (default 60)")
+	p.IntVar(&size.mdts, "mdts", 0, "lustre: file systems of `N` MDTs (default 2)")
+	p.IntVar(&size.files, "files", 0, "lustre: file systems of `N` files (default 700)")
 	p.IntVar(&cfg.Seeds, "seeds", 1, "try on `K` stores")
 	p.Uint64Var(&cfg.Seed, "seed", 1, "begin with the seed `NUMBER`")
 	p.StringSliceVar(&cfg.Cases, "classes", nil, "only these `CLASSES` or cases, comma separated")
@@ -202,12 +267,7 @@ The exit code is 4 when anything is not as it must be.`,
 	return c
 }
 
-func (a *App) labScore(ctx context.Context, cfg lab.Config, jobs int, markdown bool) error {
-	kit, err := a.fluxKit(jobs)
-	if err != nil {
-		return err
-	}
-	cfg.Kit = kit
+func (a *App) labScore(ctx context.Context, cfg lab.Config, markdown bool) error {
 	cfg.OnTrial = func(t *lab.Trial) {
 		if a.json || a.quiet || markdown {
 			return
@@ -261,21 +321,4 @@ func (a *App) trialComplaints(t *lab.Trial) (out []string) {
 		out = append(out, fmt.Sprintf("%s, seed %d: undo did not give back every byte", t.Case, t.Seed))
 	}
 	return out // an error of the trial is shown below the table
-}
-
-// fluxKit finds the system that the lab has a kit for.
-func (a *App) fluxKit(jobs int) (*lab.Kit, error) {
-	if jobs < 1 {
-		return nil, usagef("leave it out for 120", "--jobs %d makes no sense", jobs)
-	}
-	var sys store.System
-	for _, s := range a.Systems {
-		if s.Name() == "flux" {
-			sys = s
-		}
-	}
-	if sys == nil {
-		return nil, &fault.Error{Op: "lab", Err: errors.New("this program does not know flux")}
-	}
-	return fluxlab.Kit(sys, jobs), nil
 }

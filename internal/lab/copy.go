@@ -2,11 +2,14 @@ package lab
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 )
 
 // CopyStore copies a file, or the regular files of a directory, to a path that must not exist. Stretches of zeros become holes.
@@ -54,22 +57,70 @@ func copyFile(from, to string) (err error) {
 }
 
 // sparsely copies everything but stretches of zeros.
-func sparsely(out *os.File, in io.Reader) error {
+func sparsely(out, in *os.File) error {
+	size, err := eachStretch(in, func(at int64, b []byte) error {
+		_, err := out.WriteAt(b, at)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return out.Truncate(size)
+}
+
+// eachStretch hands out the content of a file without its holes and without stretches of zeros, in ascending order and in pieces that
+// depend on the content only. It gives the size of the file.
+func eachStretch(f *os.File, fn func(at int64, b []byte) error) (size int64, err error) {
 	const stretch = 64 << 10
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	size = info.Size()
 	buf, zero := make([]byte, stretch), make([]byte, stretch)
-	for at := int64(0); ; {
-		n, err := io.ReadFull(in, buf)
-		if n > 0 && !bytes.Equal(buf[:n], zero[:n]) {
-			if _, err := out.WriteAt(buf[:n], at); err != nil {
-				return err
-			}
+	for at := int64(0); at < size; at += stretch {
+		// Where holes are not known this gives the same place, or an error: then everything is read.
+		if data, err := f.Seek(at, unix.SEEK_DATA); errors.Is(err, unix.ENXIO) {
+			break // nothing but a hole
+		} else if err == nil {
+			at = max(at, data/stretch*stretch)
 		}
-		at += int64(n)
-		switch {
-		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-			return out.Truncate(at)
-		case err != nil:
-			return err
+		n := min(stretch, size-at)
+		if _, err := f.ReadAt(buf[:n], at); err != nil {
+			return 0, err
+		}
+		if bytes.Equal(buf[:n], zero[:n]) {
+			continue
+		}
+		if err := fn(at, buf[:n]); err != nil {
+			return 0, err
 		}
 	}
+	return size, nil
+}
+
+// Digest sums up the content of files, by their base names; one may be absent.
+func Digest(paths []string) (string, error) {
+	h := sha256.New()
+	for _, name := range paths {
+		f, err := os.Open(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			fmt.Fprintf(h, "%s absent\n", filepath.Base(name))
+			continue
+		}
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(h, "%s\n", filepath.Base(name))
+		n, err := eachStretch(f, func(at int64, b []byte) error {
+			fmt.Fprintf(h, "%d bytes at %d\n", len(b), at)
+			h.Write(b)
+			return nil
+		})
+		if err = errors.Join(err, f.Close()); err != nil {
+			return "", err
+		}
+		fmt.Fprintf(h, "%d bytes\n", n)
+	}
+	return fmt.Sprintf("%x", h.Sum(nil)), nil
 }

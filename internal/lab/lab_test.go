@@ -144,6 +144,22 @@ func TestCopyStore(t *testing.T) {
 			t.Errorf("%s: %d bytes, want %d (%v)", name, len(got), len(want), err)
 		}
 	}
+	sum := func(dir, last string) string {
+		s, err := Digest([]string{filepath.Join(dir, "a"), filepath.Join(dir, "b"), filepath.Join(dir, last)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	if sum(from, "c") != sum(to, "c") || sum(from, "c") == sum(from, "d") || sum(from, "c") == sum(from, "a") {
+		t.Error("the digest does not tell what is the same")
+	}
+	if err := os.WriteFile(filepath.Join(to, "c"), make([]byte, 70_001), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if sum(from, "c") == sum(to, "c") {
+		t.Error("the digest does not see a zero more")
+	}
 	if err := CopyStore(from, to); err == nil {
 		t.Error("a copy was overwritten")
 	}

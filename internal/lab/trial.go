@@ -2,12 +2,8 @@ package lab
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"os"
 	"path/filepath"
 
 	"fettle/internal/check"
@@ -218,23 +214,4 @@ func (w *workshop) undo(ctx context.Context, run *runs.Run) error {
 }
 
 // digest sums up all files of the store.
-func (w *workshop) digest() (string, error) {
-	h := sha256.New()
-	for _, name := range w.kit.Files(w.path) {
-		f, err := os.Open(name)
-		if errors.Is(err, fs.ErrNotExist) {
-			fmt.Fprintf(h, "%s absent\n", filepath.Base(name))
-			continue
-		}
-		if err != nil {
-			return "", err
-		}
-		fmt.Fprintf(h, "%s\n", filepath.Base(name))
-		n, err := io.Copy(h, f)
-		if err = errors.Join(err, f.Close()); err != nil {
-			return "", err
-		}
-		fmt.Fprintf(h, "%d bytes\n", n)
-	}
-	return fmt.Sprintf("%x", h.Sum(nil)), nil
-}
+func (w *workshop) digest() (string, error) { return Digest(w.kit.Files(w.path)) }

@@ -113,11 +113,6 @@ func operate(ctx context.Context, dir string, seed uint64, do func(*patient) err
 	if len(p.info) > 0 {
 		p.truth.Facts["info"] = strings.Join(p.info, "\n")
 	}
-	for _, k := range p.knives {
-		if err := k.f.Sync(); err != nil {
-			return nil, &fault.Error{Op: "injure", Where: k.fs.Name(), Err: err}
-		}
-	}
 	return p.truth, nil
 }
 

@@ -52,13 +52,13 @@ type Options struct {
 
 // Made says what was made.
 type Made struct {
-	Paths  []string // of the images, by MDT
-	Inodes []int    // in use by objects, agents and local files, by MDT
-	Dirs   int      // directories of the namespace with ROOT, shards not counted
-	Files  int      // files of the namespace
-	Names  int      // names in the namespace as a client sees them
-	Remote int      // names whose object is on another MDT, those of shards included
-	Links  int      // names beyond the first of a file
+	Paths  []string `json:"paths"`        // of the images, by MDT
+	Inodes []int    `json:"inodes"`       // in use by objects, agents and local files, by MDT
+	Dirs   int      `json:"directories"`  // directories of the namespace with ROOT, shards not counted
+	Files  int      `json:"files"`        // files of the namespace
+	Names  int      `json:"names"`        // names in the namespace as a client sees them
+	Remote int      `json:"remote_names"` // names whose object is on another MDT, those of shards included
+	Links  int      `json:"more_names"`   // names beyond the first of a file
 }
 
 const (
