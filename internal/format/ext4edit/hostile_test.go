@@ -108,9 +108,9 @@ func TestHostile(t *testing.T) {
 		img := tiny(t, args)
 		exercise(t, img)
 		r := rand.New(rand.NewPCG(1, 2))
-		rounds := 1500
+		rounds := 500
 		if testing.Short() {
-			rounds = 150
+			rounds = 100
 		}
 		for range rounds {
 			bad := bytes.Clone(img)

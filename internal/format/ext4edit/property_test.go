@@ -46,7 +46,7 @@ func TestProperty(t *testing.T) {
 			}
 			rounds := 0
 			rapid.Check(t, func(r *rapid.T) {
-				if rounds >= 6 {
+				if rounds >= 4 {
 					return
 				}
 				e := openEdit(t, img)

@@ -297,3 +297,12 @@ func realOI(t *testing.T, e *Edit, want map[uint32]map[string]Name) {
 		t.Error(err)
 	}
 }
+
+// A target whose journal was not replayed is refused.
+func TestRealDirtyJournal(t *testing.T) {
+	_, err := Open(openFS(t, realImage(t, "lustre-2.7.22-pending-orphan/mdt0000-dirty-journal.img")), Options{AllowErrors: true})
+	var r *ext4.Refusal
+	if !errors.Is(err, ErrRefused) || !errors.As(err, &r) || r.Reason != ext4.ReasonRecovery {
+		t.Errorf("%v", err)
+	}
+}

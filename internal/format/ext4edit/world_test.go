@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"fettle/internal/format/ext4"
@@ -70,18 +71,45 @@ var variants = []variant{
 	{"dirdata-none-2k", "40M", "-t ext3 -b 2048 -I 256 -J size=2", true},
 }
 
-// makeImage makes a file system with mke2fs.
+// imageDir holds every image that mke2fs made, because mke2fs waits for the disk.
+var (
+	imageDir  string
+	imageLock sync.Mutex
+	images    = map[string]string{}
+)
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "ext4edit-")
+	if err != nil {
+		panic(err)
+	}
+	imageDir = dir
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// makeImage gives a copy of a file system made with mke2fs.
 func makeImage(t testing.TB, v variant, extra ...string) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "img")
 	args := append([]string{"-q", "-F", "-U", "01234567-89ab-cdef-0123-456789abcdef", "-E", "hash_seed=11111111-2222-3333-4444-555555555555"}, extra...)
-	args = append(append(args, strings.Fields(v.args)...), path, v.size)
+	args = append(args, strings.Fields(v.args)...)
 	if strings.Contains(v.args, "-E ") { // only one -E counts
 		args = append(args[:4], args[6:]...)
 	}
-	if code, out := run(t, "mke2fs", args...); code != 0 {
-		t.Fatalf("mke2fs %v: %s", args, out)
+	key := fmt.Sprint(args, v.size)
+	imageLock.Lock()
+	defer imageLock.Unlock()
+	made, ok := images[key]
+	if !ok {
+		made = filepath.Join(imageDir, fmt.Sprint(len(images)))
+		if code, out := run(t, "mke2fs", append(args, made, v.size)...); code != 0 {
+			t.Fatalf("mke2fs %v: %s", args, out)
+		}
+		images[key] = made
 	}
+	path := filepath.Join(t.TempDir(), "img")
+	copySparse(t, made, path)
 	if v.dirdata {
 		setDirdata(t, path, true)
 	}
