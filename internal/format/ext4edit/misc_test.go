@@ -1,7 +1,6 @@
 package ext4edit
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"reflect"
