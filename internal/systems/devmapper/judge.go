@@ -23,10 +23,11 @@ type judged struct {
 	thin *thinmeta.Device
 	dev  uint32 // device id of a finding about one
 	ent  int    // entry of meta.db, -1 for none
+	in   nsKey  // what of meta.db it is about, when the subject alone does not tell: two namespaces may have the same keys
 }
 
 // key names a finding among those of one check.
-func (f *judged) key() string { return keyOf(f.Class, f.Subject) }
+func (f *judged) key() string { return keyIn(f.Class, f.Subject, f.in) }
 
 func keyOf(class, subject string) string { return class + "\x00" + subject }
 
@@ -38,11 +39,12 @@ type judge struct {
 	index map[string]int // of found, by key
 
 	// Causes that others look for.
-	unreadable string            // key of the first finding that hides who owns a device
-	doubled    string            // key of the first doubled snapshot id
-	lostParent map[string]string // by backend key of the missing parent
-	lostBelow  map[uint64]string // by id of a snapshot whose parent is missing
-	forgotten  map[string]string // unreferenced snapshots by the user's key in their backend key
+	unreadable string                  // key of the first finding that hides who owns a device
+	doubled    string                  // key of the first doubled snapshot id
+	lostParent map[string]string       // by backend key of the missing parent
+	lostBelow  map[uint64]string       // by id of a snapshot whose parent is missing
+	forgotten  map[nsKey]string        // unreferenced snapshots by namespace and user's key in their backend key; "" if there are several
+	childSets  map[int]map[string]bool // children of entries of meta.db, for those that were asked for
 
 	// For the advice, counted when everything is found.
 	orphans   int // records without a snapshot
@@ -54,7 +56,8 @@ type judge struct {
 
 // newJudge starts with nothing found.
 func newJudge(ctx context.Context, j *joined) *judge {
-	return &judge{joined: j, ctx: ctx, index: map[string]int{}, lostParent: map[string]string{}, lostBelow: map[uint64]string{}, forgotten: map[string]string{}}
+	return &judge{joined: j, ctx: ctx, index: map[string]int{}, lostParent: map[string]string{}, lostBelow: map[uint64]string{}, forgotten: map[nsKey]string{},
+		childSets: map[int]map[string]bool{}}
 }
 
 // judgeLayers says everything that is wrong between and within the layers, the thin metadata's own problems left out. It reads
@@ -89,9 +92,15 @@ func (g *judge) all() {
 
 // add records a finding and returns it for further words.
 func (g *judge) add(class, subject, cause string, evidence ...finding.Evidence) *judged {
-	g.found = append(g.found, judged{Finding: finding.Finding{Class: class, Subject: subject, Evidence: evidence}, cause: cause, ent: -1})
-	g.index[keyOf(class, subject)] = len(g.found) - 1
-	return &g.found[len(g.found)-1]
+	return g.addIn(nsKey{}, class, subject, cause, evidence...)
+}
+
+// addIn is add for a finding about something of a namespace of meta.db. Its facts have to name the same.
+func (g *judge) addIn(in nsKey, class, subject, cause string, evidence ...finding.Evidence) *judged {
+	g.found = append(g.found, judged{Finding: finding.Finding{Class: class, Subject: subject, Evidence: evidence}, cause: cause, ent: -1, in: in})
+	f := &g.found[len(g.found)-1]
+	g.index[f.key()] = len(g.found) - 1
+	return f
 }
 
 // has tells whether a finding was recorded already.

@@ -33,7 +33,7 @@ func (g *judge) entries() {
 // entry adds a finding about an entry of meta.db.
 func (g *judge) entry(class string, i int, subject, cause string, ev ...finding.Evidence) *judged {
 	e := &g.meta.Entries[i]
-	f := g.add(class, subject, cause, ev...).path(g.entryName(i)).with(detail{Namespace: e.Namespace, Key: e.Key, Backend: e.Name})
+	f := g.addIn(nsKey{e.Namespace, e.Key}, class, subject, cause, ev...).path(g.entryName(i)).with(detail{Namespace: e.Namespace, Key: e.Key, Backend: e.Name})
 	f.ent = i
 	return f
 }
@@ -80,12 +80,22 @@ func (g *judge) entryParent(i int, e *snapshotdb.Entry) {
 			says(witStore+" "+s.Key, "the parent is %s", s.Parent))
 		return
 	}
-	for _, c := range g.meta.Entries[p].Children {
-		if c == e.Key {
-			return
-		}
+	if !g.hasChild(p, e.Key) {
+		g.childMissing(i, e, p)
 	}
-	g.childMissing(i, e, p)
+}
+
+// hasChild tells whether an entry of meta.db links to a child. Thousands of containers may have one parent.
+func (g *judge) hasChild(parent int, key string) bool {
+	set := g.childSets[parent]
+	if set == nil {
+		set = map[string]bool{}
+		for _, c := range g.meta.Entries[parent].Children {
+			set[c] = true
+		}
+		g.childSets[parent] = set
+	}
+	return set[key]
 }
 
 // parentCause is the duplicate that makes an entry's parent look wrong.
@@ -128,7 +138,7 @@ func (g *judge) duplicateBackend(name string, all []int) {
 	g.add(BackendDuplicate, name, "", ev...).path(g.entryName(all[0])).with(detail{Backend: name})
 	// One of the entries used to name another snapshot, which looks unreferenced now.
 	for _, i := range all {
-		if k, ok := g.forgotten[g.meta.Entries[i].Key]; ok {
+		if k := g.forgotten[nsKey{g.meta.Entries[i].Namespace, g.meta.Entries[i].Key}]; k != "" {
 			g.found[g.index[keyOf(Unreferenced, k)]].cause = keyOf(BackendDuplicate, name)
 		}
 	}
@@ -141,6 +151,12 @@ func userKey(backend string) string {
 		return ""
 	}
 	return parts[2]
+}
+
+// userNamespace is the namespace in a backend key NAMESPACE/SEQUENCE/KEY.
+func userNamespace(backend string) string {
+	ns, _, _ := strings.Cut(backend, "/")
+	return ns
 }
 
 // users judges what refers to entries: containers and leases.
@@ -159,7 +175,7 @@ func (g *judge) users() {
 		if why == "" {
 			continue
 		}
-		g.add(ContainerDangling, c.ID, "", runs, says(witMeta, "%s", why)).
+		g.addIn(nsKey{c.Namespace, c.SnapshotKey}, ContainerDangling, c.ID, "", runs, says(witMeta, "%s", why)).
 			path(c.Namespace + "/" + c.ID).with(detail{Namespace: c.Namespace, Key: c.SnapshotKey})
 	}
 	for i := range g.meta.Leases {
@@ -168,7 +184,7 @@ func (g *judge) users() {
 			if _, ok := g.entryByKey[nsKey{l.Namespace, key}]; ok {
 				continue
 			}
-			g.add(LeaseDangling, l.ID+" "+snapshotdb.Snapshotter+"/"+key, "", says(witMeta+" lease "+l.ID, "holds snapshot %s", key), says(witMeta, "has no such snapshot")).
+			g.addIn(nsKey{l.Namespace, key}, LeaseDangling, l.ID+" "+snapshotdb.Snapshotter+"/"+key, "", says(witMeta+" lease "+l.ID, "holds snapshot %s", key), says(witMeta, "has no such snapshot")).
 				path(l.Namespace + "/" + l.ID).with(detail{Namespace: l.Namespace, Key: key, Have: l.ID})
 		}
 	}

@@ -80,7 +80,12 @@ func (g *judge) snapshotUser(s *snapshotdb.Snapshot) {
 		cause = keyOf(RemovedLive, rec.Key)
 	}
 	g.add(Unreferenced, s.Key, cause, g.snapEvidence(s.ID), g.metaEvidence(s)).about(nil, s, nil).with(detail{SnapshotID: &s.ID, Backend: s.Key})
-	g.forgotten[userKey(s.Key)] = s.Key
+	k := nsKey{userNamespace(s.Key), userKey(s.Key)}
+	if _, twice := g.forgotten[k]; twice {
+		g.forgotten[k] = "" // which of them was meant nobody can tell
+	} else {
+		g.forgotten[k] = s.Key
+	}
 }
 
 // recordOf is the readable device record of a snapshot.

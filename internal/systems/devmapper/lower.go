@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -127,7 +128,7 @@ func (w *writer) lowerThin(ctx context.Context, target string, cs []store.Change
 		err = w.rewriteRaw(ctx, path, drop, order)
 	}
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, clearBuild(path))
 	}
 	after, err := w.shelf.AdoptBuilt(buildPath(path), path)
 	if err != nil {

@@ -139,6 +139,9 @@ func (System) Open(ctx context.Context, loc store.Location, opts store.Options) 
 			return nil, &fault.Error{Op: "open", Where: p, Err: errors.Unwrap(err)}
 		}
 	}
+	if err := l.resolve(); err != nil {
+		return nil, err
+	}
 	u := &unit{layout: l, opts: o}
 	if err := u.attach(ctx); err != nil {
 		return nil, err

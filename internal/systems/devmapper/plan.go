@@ -2,6 +2,7 @@ package devmapper
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"sort"
@@ -13,14 +14,17 @@ import (
 )
 
 // planner turns decisions into steps. Every decision adds to what shall become of records (edits), of devices of the pool (drop) and of whole
-// files (rebuild); steps are made of that in the end.
+// files (rebuild); steps are made of that in the end. Decisions about different findings may be about one record: the one that removes it
+// wins over those that mend it, and what was decided first over what contradicts it later.
 type planner struct {
 	*judge
-	u    *unit
-	work string
-	e    *edits
+	u     *unit
+	work  string
+	e     *edits
+	trail trail // of the decision that is being carried out
 
 	drop     map[uint32]string // thin devices to delete, and why
+	deleting []int             // numbers of the findings that this is about
 	after    *edits            // changes of records that may only be made when live devices are gone
 	details  bool              // write the thin metadata anew
 	clear    bool              // with needs_check cleared
@@ -29,8 +33,19 @@ type planner struct {
 	outcomes map[int]*store.Outcome
 	notes    []string
 	loss     int64
-	newID    uint64         // the last snapshot id that was given to a recreated snapshot
-	newIDs   map[int]uint64 // by entry of meta.db
+
+	gone     map[string]bool    // device records that the plan removes, by key
+	dropped  map[string]bool    // snapshots that the plan removes, by backend key
+	unlinked map[int]bool       // entries of meta.db that the plan removes
+	again    map[int]bool       // entries of meta.db whose snapshot the plan writes again
+	entered  map[nsKey][]string // entries that the plan adds to meta.db, with the children that it adds
+	children map[string]int     // how many snapshots are made from one, by backend key; nil until asked for
+	newID    uint64             // the last snapshot id that was given to a recreated snapshot
+	newIDs   map[int]uint64     // by entry of meta.db
+	topID    uint32             // the highest device id in use, 0 until asked for
+	byKey    map[string]int     // of pool.Devices, by key; nil until asked for
+	links    map[string][]byte  // keys of v1/parents by subject; nil until asked for
+	leases   map[nsKey][]string // ids of the leases that hold a snapshot; nil until asked for
 }
 
 // Plan implements store.Planner.
@@ -89,48 +104,92 @@ func (p *planner) refuse(decisions []store.Decision, gate string) *store.Proposa
 	return out
 }
 
-// decide handles every decision, those about whole files first.
+// errHasChildren puts off the removal of a snapshot until those that are made from it were decided about.
+var errHasChildren = left("other snapshots are made from it: remove them first")
+
+// maxGenerations bounds how often decisions that wait for others are looked at again: containerd's images have no more than 127 layers.
+const maxGenerations = 128
+
+// decide handles every decision, those about whole files first, and those that remove a snapshot after those that remove its children.
 func (p *planner) decide(ctx context.Context, decisions []store.Decision) error {
 	ds := append([]store.Decision{}, decisions...)
 	sort.SliceStable(ds, func(a, b int) bool { return ds[a].Action == finding.Rebuild && ds[b].Action != finding.Rebuild })
-	for _, d := range ds {
-		if err := ctx.Err(); err != nil {
-			return err
+	for range maxGenerations {
+		var waiting []store.Decision
+		for i := range ds {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			wait, err := p.decideOne(&ds[i])
+			if err != nil {
+				return err
+			}
+			if wait {
+				waiting = append(waiting, ds[i])
+			}
 		}
-		f := p.lookup(&d.Finding)
-		if f == nil {
-			return &fault.Error{Op: "plan", Where: fmt.Sprintf("finding %d", d.Finding.Seq), Err: fmt.Errorf("%s %s is not there any more", d.Finding.Class, d.Finding.Subject)}
+		if len(waiting) == len(ds) || len(waiting) == 0 {
+			return nil
 		}
-		f.Seq = d.Finding.Seq
-		result, loses, err := p.act(f, d.Action)
-		if err != nil {
-			return fmt.Errorf("finding %d (%s %s): %w", d.Finding.Seq, d.Finding.Class, d.Finding.Subject, err)
-		}
-		p.outcomes[d.Finding.Seq] = &store.Outcome{Seq: d.Finding.Seq, Action: d.Action, Result: result, Loses: loses}
+		ds = waiting
 	}
 	return nil
 }
 
-// lookup finds what the present evidence says about a finding.
-func (p *planner) lookup(f *finding.Finding) *judged {
-	if i, ok := p.index[keyOf(f.Class, f.Subject)]; ok {
-		return &p.found[i]
+// decideOne carries out one decision; wait says that it is worth another try when others were carried out.
+func (p *planner) decideOne(d *store.Decision) (wait bool, err error) {
+	f := p.lookup(&d.Finding)
+	if f == nil {
+		return false, &fault.Error{Op: "plan", Where: fmt.Sprintf("finding %d", d.Finding.Seq), Err: fmt.Errorf("%s %s is not there any more", d.Finding.Class, d.Finding.Subject)}
 	}
-	for i := range p.u.found {
-		if g := &p.u.found[i]; g.Class == f.Class && g.Subject == f.Subject {
-			return g
+	f.Seq = d.Finding.Seq
+	result, loses, err := p.try(f, d.Action)
+	wait = errors.Is(err, errHasChildren)
+	if why := (*leftError)(nil); errors.As(err, &why) {
+		result, loses, err = "left: "+why.why, "", nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("finding %d (%s %s): %w", d.Finding.Seq, d.Finding.Class, d.Finding.Subject, err)
+	}
+	p.outcomes[d.Finding.Seq] = &store.Outcome{Seq: d.Finding.Seq, Action: d.Action, Result: result, Loses: loses}
+	return wait, nil
+}
+
+// try carries out a decision as a whole or not at all: then the error is a *leftError, and the plan is as before.
+func (p *planner) try(f *judged, a finding.Action) (result, loses string, err error) {
+	p.trail.clear()
+	result, loses, err = p.act(f, a)
+	if err == nil {
+		// A record of a file that is written anew may be another one then.
+		for _, t := range p.trail.targets {
+			if p.rebuild[t] {
+				err = left(t + " is written anew first, and checked again after that")
+			}
 		}
 	}
-	return nil
+	switch {
+	case err == nil:
+		return result, loses, nil
+	case isDamage(err):
+		err = left(fmt.Sprintf("what it is about cannot be read: %v", err))
+	}
+	p.trail.undo()
+	return "", "", err
+}
+
+// lookup finds what the present evidence says about a finding.
+func (p *planner) lookup(f *finding.Finding) *judged {
+	key := identity(f)
+	if i, ok := p.index[key]; ok {
+		return &p.found[i]
+	}
+	return p.u.lookup(key)
 }
 
 // act adds what an action does about a finding to the plan.
 func (p *planner) act(f *judged, a finding.Action) (result, loses string, err error) {
 	if a == finding.Rebuild {
 		return p.actRebuild(f)
-	}
-	if t := p.touched(f); t != "" && p.rebuild[t] {
-		return "left for the next check: " + t + " is written anew first", "", nil
 	}
 	switch f.Class {
 	case BlocksNextID, NoSnapshot, LeakedDevice, FreeIDInPool, UnknownInPool, NotInPool, StateStuck, StateInvalid, RemovedLive, FaultyLive:
@@ -151,17 +210,6 @@ func (p *planner) act(f *judged, a finding.Action) (result, loses string, err er
 		return "meta page written again", "", nil
 	}
 	return "", "", fmt.Errorf("no way to %s", a)
-}
-
-// touched is the bolt file that a finding's repair writes first.
-func (p *planner) touched(f *judged) string {
-	switch f.Class {
-	case BacklinkMissing, BacklinkStale, ParentMissing, NoDevice, DanglingBackend, KindWrong, FileSystemWrong:
-		return p.target(p.u.store)
-	case ChildMissing, ChildStale, LeaseDangling, MetaParentMissing, ContainerDangling:
-		return p.target(p.u.meta)
-	}
-	return p.target(p.u.pool)
 }
 
 // target is the name of a file's target.
@@ -185,8 +233,12 @@ func (p *planner) proposal(ctx context.Context, decisions []store.Decision) (*st
 		}
 	}
 	add := func(title string, irreversible bool, changes []store.Change) {
+		about := seqs
+		if irreversible {
+			about = p.deleting // each of these has to be allowed by name, and no other
+		}
 		if len(changes) > 0 {
-			out.Steps = append(out.Steps, store.Step{ID: len(out.Steps) + 1, Title: title, Findings: seqs, Irreversible: irreversible, Changes: changes})
+			out.Steps = append(out.Steps, store.Step{ID: len(out.Steps) + 1, Title: title, Findings: about, Irreversible: irreversible, Changes: changes})
 		}
 	}
 	files, err := p.fileChanges(ctx)
@@ -195,6 +247,9 @@ func (p *planner) proposal(ctx context.Context, decisions []store.Decision) (*st
 	}
 	for _, c := range files {
 		add(c.Note, false, []store.Change{c})
+	}
+	if err := p.after.rebase(); err != nil {
+		return nil, err
 	}
 	if p.live {
 		add("set records of the databases", false, p.e.changes())

@@ -2,8 +2,8 @@ package devmapper
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,7 +14,7 @@ import (
 )
 
 // errNotProven says that a record cannot be written again.
-var errNotProven = errors.New("the other layers do not prove what it was")
+var errNotProven = left("the other layers do not prove what it was")
 
 // actLost is about records that are missing from one layer.
 func (p *planner) actLost(f *judged, a finding.Action) (result, loses string, err error) {
@@ -23,8 +23,7 @@ func (p *planner) actLost(f *judged, a finding.Action) (result, loses string, er
 		result, err := p.dropSnapshot(f.snap)
 		return result, "a snapshot that has no thin device", err
 	case f.Class == DanglingBackend && a == finding.Unlink:
-		p.loss++
-		return "entry removed from meta.db", "containerd's knowledge of the snapshot", p.dropEntry(f.ent)
+		return p.unlink(f)
 	case a != finding.Recreate:
 		return "", "", fmt.Errorf("no way to %s", a)
 	case f.Class == RecordUnparsable:
@@ -49,6 +48,17 @@ func (p *planner) actLost(f *judged, a finding.Action) (result, loses string, er
 		result, err = p.recreateEntry(ns, p.containerKey(f))
 	}
 	return result, "", err
+}
+
+// unlink removes the entry of a snapshot that is lost.
+func (p *planner) unlink(f *judged) (result, loses string, err error) {
+	if p.again[f.ent] {
+		return "", "", left("its snapshot is written again by the decision about another finding")
+	}
+	loss := p.loss
+	p.trail.note(func() { p.loss = loss })
+	p.loss++
+	return "entry removed from meta.db", "containerd's knowledge of the snapshot", p.dropEntry(f.ent)
 }
 
 // recreateDevice writes the record of a snapshot's device again.
@@ -100,27 +110,26 @@ func (p *planner) sizeFor(s *snapshotdb.Snapshot, t *thinmeta.Device) uint64 {
 	return max(size, t.Highest*p.blockBytes())
 }
 
-// recreateSnapshot writes the snapshot of an entry of meta.db again, and its device record when that is lost too.
+// recreateSnapshot writes the snapshot of an entry of meta.db again, its parents first if they are lost as well, and its device record when
+// that is lost too.
 func (p *planner) recreateSnapshot(i int) (string, error) {
 	pr, ok := p.byEntry[i]
 	if !ok {
 		return "", errNotProven
 	}
+	if p.unlinked[i] {
+		return "", left("its entry is removed by the decision about another finding")
+	}
+	id := p.snapshotID(i, pr)
+	result := fmt.Sprintf("snapshot %d written again on thin device %d: %s", id, pr.dev, pr.how)
+	if p.again[i] {
+		return result, nil
+	}
+	put(&p.trail, p.again, i, true)
 	e, st := &p.meta.Entries[i], p.target(p.u.store)
-	id, err := p.snapshotID(i, pr)
+	parent, parentKey, err := p.parentOfLost(e)
 	if err != nil {
 		return "", err
-	}
-	parent, parentKey := uint64(0), ""
-	if e.Parent != "" {
-		k, ok := p.entryByKey[nsKey{e.Namespace, e.Parent}]
-		if !ok {
-			return "", errNotProven
-		}
-		if parent, ok = p.lostParentID(i); !ok || parent == 0 {
-			return "", errNotProven
-		}
-		parentKey = p.meta.Entries[k].Name
 	}
 	kind := p.kindFor(i, pr)
 	dump := snapshotDump(id, kind, parentKey, e.Created, p.fsTypeOf(e, parentKey), p.usedBytes(pr.dev))
@@ -135,17 +144,42 @@ func (p *planner) recreateSnapshot(i int) (string, error) {
 	if err := p.raise(st, id, "v1", "snapshots"); err != nil {
 		return "", err
 	}
+	return result, p.recreateRecord(pr, id, parent, kind)
+}
+
+// recreateRecord makes the device record of a recreated snapshot what it must be.
+func (p *planner) recreateRecord(pr proof, id, parent uint64, kind snapshotdb.Kind) error {
 	if pr.rec == nil {
-		if err := p.recreateStray(pr, id, parent, kind); err != nil {
-			return "", err
-		}
-	} else if pr.rec.State.Unfinished() || pr.rec.State == snapshotdb.Faulty {
-		state := goodState(&snapshotdb.Snapshot{Kind: kind})
-		if err := p.setRecord(pr.rec, func(d *snapshotdb.Device) { d.State, d.Error = state, "" }); err != nil {
-			return "", err
-		}
+		return p.recreateStray(pr, id, parent, kind)
 	}
-	return fmt.Sprintf("snapshot %d written again on thin device %d: %s", id, pr.dev, pr.how), nil
+	if !pr.rec.State.Unfinished() && pr.rec.State != snapshotdb.Faulty {
+		return nil
+	}
+	state := goodState(&snapshotdb.Snapshot{Kind: kind})
+	return p.setRecord(pr.rec, func(d *snapshotdb.Device) { d.State, d.Error = state, "" })
+}
+
+// parentOfLost is the snapshot that a lost one was made from: its id, 0 for none, and its backend key. One that is lost itself is written
+// again first.
+func (p *planner) parentOfLost(e *snapshotdb.Entry) (id uint64, backend string, err error) {
+	if e.Parent == "" {
+		return 0, "", nil
+	}
+	k, ok := p.entryByKey[nsKey{e.Namespace, e.Parent}]
+	if !ok {
+		return 0, "", errNotProven
+	}
+	backend = p.meta.Entries[k].Name
+	if s := p.snapshotNamed(backend); s != nil {
+		if s.Err != nil || p.dropped[backend] {
+			return 0, "", errNotProven
+		}
+		return s.ID, backend, nil
+	}
+	if _, err := p.recreateSnapshot(k); err != nil {
+		return 0, "", err
+	}
+	return p.snapshotID(k, p.byEntry[k]), backend, nil
 }
 
 // recreateStray writes the record of a device that no record refers to.
@@ -165,12 +199,12 @@ func (p *planner) recreateStray(pr proof, id, parent uint64, kind snapshotdb.Kin
 }
 
 // snapshotID is the id of a recreated snapshot: that of its record, or a new one above all that were given out.
-func (p *planner) snapshotID(i int, pr proof) (uint64, error) {
+func (p *planner) snapshotID(i int, pr proof) uint64 {
 	if pr.id != 0 {
-		return pr.id, nil
+		return pr.id
 	}
 	if id, ok := p.newIDs[i]; ok {
-		return id, nil
+		return id
 	}
 	if p.newID == 0 {
 		p.newID = p.store.Sequence
@@ -182,11 +216,8 @@ func (p *planner) snapshotID(i int, pr proof) (uint64, error) {
 		}
 	}
 	p.newID++
-	if p.newIDs == nil {
-		p.newIDs = map[int]uint64{}
-	}
 	p.newIDs[i] = p.newID
-	return p.newID, nil
+	return p.newID
 }
 
 // kindFor tells what kind a lost snapshot was: one with children is committed, and so is one whose device is not activated.
@@ -253,35 +284,62 @@ func snapshotDump(id uint64, kind snapshotdb.Kind, parent string, created time.T
 	return d
 }
 
-// recreateEntry writes containerd's entry for a snapshot that metadata.db still has.
+// recreateEntry writes containerd's entry for a snapshot that metadata.db still has, and those of its parents if they are lost as well.
 func (p *planner) recreateEntry(ns, key string) (string, error) {
-	s := p.forgottenEntry(ns, key)
+	s, k := p.forgottenEntry(ns, key), nsKey{ns, key}
 	if s == nil {
 		return "", errNotProven
 	}
+	if _, done := p.entered[k]; !done {
+		put(&p.trail, p.entered, k, nil)
+		if err := p.linkEntry(ns, key, s.Parent); err != nil {
+			return "", err
+		}
+	}
+	return "entry written again for " + s.Key, p.putEntry(k, s)
+}
+
+// linkEntry makes the parent of a new entry know it. backend is the parent's backend key, "" for none.
+func (p *planner) linkEntry(ns, key, backend string) error {
+	if backend == "" {
+		return nil
+	}
+	pk := nsKey{ns, userKey(backend)}
+	if i, ok := p.entryByKey[pk]; ok {
+		if p.meta.Entries[i].Name != backend {
+			return errNotProven
+		}
+		return p.e.set(p.target(p.u.meta), boltAddr(append(p.entryPath(ns, pk.key), "children", key)...), store.Bytes{}, "link from its parent")
+	}
+	if s := p.forgottenEntry(ns, pk.key); s == nil || s.Key != backend {
+		return errNotProven
+	}
+	if _, err := p.recreateEntry(ns, pk.key); err != nil {
+		return err
+	}
+	put(&p.trail, p.entered, pk, append(slices.Clone(p.entered[pk]), key))
+	_, err := p.recreateEntry(ns, pk.key) // now with its child
+	return err
+}
+
+// putEntry writes a new entry, with the children that it is known to have.
+func (p *planner) putEntry(k nsKey, s *snapshotdb.Snapshot) error {
 	d := &bucketDump{}
 	d.put("name", []byte(s.Key))
 	if b, err := s.Created.MarshalBinary(); err == nil {
 		d.put("createdat", b)
 		d.put("updatedat", b)
 	}
-	m := p.target(p.u.meta)
 	if s.Parent != "" {
-		parent := userKey(s.Parent)
-		if _, ok := p.entryByKey[nsKey{ns, parent}]; ok {
-			if err := p.e.set(m, boltAddr(append(p.entryPath(ns, parent), "children", key)...), store.Bytes{}, "link from its parent"); err != nil {
-				return "", err
-			}
-		}
-		d.put("parent", []byte(parent))
+		d.put("parent", []byte(userKey(s.Parent)))
 	}
-	for _, c := range p.childrenByKey[nsKey{ns, key}] {
+	for _, c := range p.childrenByKey[k] {
 		d.sub("children").put(p.meta.Entries[c].Key, nil)
 	}
-	if err := p.e.set(m, bucketAddr(p.entryPath(ns, key)...), d.bytes(), "snapshot "+ns+"/"+key); err != nil {
-		return "", err
+	for _, c := range p.entered[k] {
+		d.sub("children").put(c, nil)
 	}
-	return "entry written again for " + s.Key, nil
+	return p.e.set(p.target(p.u.meta), bucketAddr(p.entryPath(k.ns, k.key)...), d.bytes(), "snapshot "+k.ns+"/"+k.key)
 }
 
 // actLink is about links between records.
@@ -289,6 +347,9 @@ func (p *planner) actLink(f *judged, a finding.Action) (result, loses string, er
 	d := f.facts()
 	switch f.Class {
 	case BacklinkMissing:
+		if p.dropped[f.snap.Key] {
+			return "", "", left("the snapshot is removed by the decision about another finding")
+		}
 		parent := p.parentOf(f.snap)
 		return "link added", "", p.e.set(p.target(p.u.store), boltAddr("v1", "parents", string(snapshotdb.LinkKey(parent.ID, f.snap.ID))), store.Bytes(f.snap.Key), "link from parent to child")
 	case BacklinkStale:
@@ -298,6 +359,9 @@ func (p *planner) actLink(f *judged, a finding.Action) (result, loses string, er
 		}
 		return "link removed", "", p.e.set(p.target(p.u.store), boltAddr("v1", "parents", string(raw)), nil, "no such link")
 	case ChildMissing:
+		if p.unlinked[f.ent] {
+			return "", "", left("the entry is removed by the decision about another finding")
+		}
 		e := &p.meta.Entries[f.ent]
 		return "link added", "", p.e.set(p.target(p.u.meta), boltAddr(append(p.entryPath(e.Namespace, e.Parent), "children", e.Key)...), store.Bytes{}, "link from parent to child")
 	case ChildStale:
@@ -310,11 +374,22 @@ func (p *planner) actLink(f *judged, a finding.Action) (result, loses string, er
 
 // linkRaw is the key of the entry of v1/parents that a finding is about.
 func (p *planner) linkRaw(f *judged) ([]byte, error) {
-	for i := range p.store.Links {
-		l := &p.store.Links[i]
-		if l.Err != nil && fmt.Sprintf("parents/%x", l.Raw) == f.Subject || l.Err == nil && linkSubject(idPair{l.Parent, l.Child}) == f.Subject {
-			return l.Raw, nil
+	if p.links == nil {
+		p.links = map[string][]byte{}
+		for i := range p.store.Links {
+			p.links[subjectOfLink(&p.store.Links[i])] = p.store.Links[i].Raw
 		}
 	}
+	if raw, ok := p.links[f.Subject]; ok {
+		return raw, nil
+	}
 	return nil, fmt.Errorf("there is no link %s", f.Subject)
+}
+
+// subjectOfLink is what a finding about an entry of v1/parents is about.
+func subjectOfLink(l *snapshotdb.Link) string {
+	if l.Err != nil {
+		return fmt.Sprintf("parents/%x", l.Raw)
+	}
+	return linkSubject(idPair{l.Parent, l.Child})
 }

@@ -47,10 +47,14 @@ func (p *planner) actPool(f *judged, a finding.Action) (result, loses string, er
 }
 
 func (p *planner) recordNamed(key string) (*snapshotdb.Device, error) {
-	for i := range p.pool.Devices {
-		if p.pool.Devices[i].Key == key {
-			return &p.pool.Devices[i], nil
+	if p.byKey == nil {
+		p.byKey = map[string]int{}
+		for i := range p.pool.Devices {
+			p.byKey[p.pool.Devices[i].Key] = i
 		}
+	}
+	if i, ok := p.byKey[key]; ok {
+		return &p.pool.Devices[i], nil
 	}
 	return nil, fmt.Errorf("there is no record %s", key)
 }
@@ -66,19 +70,29 @@ func (p *planner) mendID(f *judged, want detail) (result, loses string, err erro
 		dev := uint32(id)
 		return "state of the id written again", "", p.setID(p.e, dev, p.rightIDState(dev))
 	}
+	if _, deleted := p.drop[*want.DeviceID]; deleted {
+		return "", "", left("its thin device is deleted by the decision about another finding")
+	}
 	s := p.rightIDState(*want.DeviceID)
 	return fmt.Sprintf("id %d is %s", *want.DeviceID, idStateName(s)), "", p.setID(p.e, *want.DeviceID, s)
 }
 
-// rightIDState is what device_ids must say of an id.
+// rightIDState is what device_ids must say of an id when the plan is carried out as far as it goes.
 func (p *planner) rightIDState(id uint32) byte {
-	recs := p.recordsByDev[id]
-	switch {
-	case len(recs) > 0 && p.pool.Devices[recs[0]].State == snapshotdb.Faulty:
-		return snapshotdb.IDFaulty
-	case len(recs) > 0:
+	for _, i := range p.recordsByDev[id] {
+		rec := p.pool.Devices[i]
+		if p.gone[rec.Key] {
+			continue
+		}
+		if now, err := p.e.now(p.target(p.u.pool), boltAddr(snapshotdb.BucketDevices, rec.Key)); err == nil {
+			rec = snapshotdb.DecodeDevice([]byte(rec.Key), now, false)
+		}
+		if rec.State == snapshotdb.Faulty {
+			return snapshotdb.IDFaulty
+		}
 		return snapshotdb.IDTaken
-	case p.thin == nil || p.device(id) != nil:
+	}
+	if p.thin == nil || !p.thin.whole || p.device(id) != nil {
 		return snapshotdb.IDFaulty
 	}
 	return snapshotdb.IDFree

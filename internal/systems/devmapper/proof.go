@@ -140,7 +140,8 @@ func (g *judge) proveByRecords(lost []int) {
 		}
 	}
 	// Parents come before children in lost, so one round after another reaches all depths; each round proves one at least.
-	for again := true; again; {
+	again := true
+	for round := 0; again && round < maxGenerations; round++ {
 		again = false
 		for parent, group := range g.groupLost(lost) {
 			recs := orphans[parent]
@@ -270,11 +271,10 @@ func (g *judge) containerKey(f *judged) string { return f.facts().Key }
 // forgottenEntry is the snapshot of metadata.db that an entry with that key must have named: the only one that nobody refers to whose
 // backend key ends in it.
 func (g *judge) forgottenEntry(ns, key string) *snapshotdb.Snapshot {
-	backend, ok := g.forgotten[key]
-	if !ok || !strings.HasPrefix(backend, ns+"/") {
-		return nil
+	if backend := g.forgotten[nsKey{ns, key}]; backend != "" {
+		return g.snapshotNamed(backend)
 	}
-	return g.snapshotNamed(backend)
+	return nil
 }
 
 // proposeSwap tells whether exchanging the device ids of the two records of an identity finding is the whole answer: the devices are in

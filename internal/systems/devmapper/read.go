@@ -110,6 +110,11 @@ func (u *unit) readThin(ctx context.Context, note func(string), o thinmeta.Check
 	u.tried = true
 	path := u.thinPath()
 	switch {
+	case u.given != nil:
+		v := *u.given
+		v.close = nil
+		u.thin = &v
+		return nil
 	case u.active.pool != nil:
 		return u.readLive(ctx, o)
 	case path == "":

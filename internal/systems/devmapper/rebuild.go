@@ -96,7 +96,7 @@ func (w *writer) lowerRebuild(ctx context.Context, target string, c store.Change
 		_, err = w.u.rebuildBolt(ctx, path, buildPath(path))
 	}
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, clearBuild(path)) // nothing half made stays beside containerd's files
 	}
 	after, err := w.shelf.AdoptBuilt(buildPath(path), path)
 	if err != nil {
@@ -139,7 +139,7 @@ func (u *unit) rebuildBolt(ctx context.Context, path, to string) (*recovered, er
 		return nil, err
 	}
 	defer f.Close()
-	fresh := &unit{layout: u.layout, opts: u.opts, locked: true}
+	fresh := &unit{layout: u.layout, opts: u.opts, locked: true, active: u.active}
 	defer fresh.close()
 	if err := fresh.analyse(ctx); err != nil {
 		return nil, err
@@ -163,12 +163,14 @@ func pageSizeOf(f *boltfile.File) int {
 
 // complete puts into the new file what the other layers prove that it must hold.
 func (u *unit) complete(ctx context.Context, path, to string, r *recovered) error {
-	n := &unit{layout: u.layout, opts: u.opts, locked: true}
+	// The thin metadata is not written meanwhile, and reading it takes longest.
+	n := &unit{layout: u.layout, opts: u.opts, locked: true, given: u.thin}
 	for _, at := range []*string{&n.layout.meta, &n.layout.store, &n.layout.pool} {
 		if *at == path {
 			*at = to
 		}
 	}
+	defer n.close()
 	n.layout.live = false
 	// What refers to a record that was put in can be proven only then, so some rounds may be needed: one for each level of parents.
 	for range 64 {
@@ -178,14 +180,14 @@ func (u *unit) complete(ctx context.Context, path, to string, r *recovered) erro
 		}
 		more, err := n.putProven(ctx, to, r)
 		if err != nil {
-			return errors.Join(err, n.close())
+			return err
 		}
 		if more == 0 {
 			break
 		}
 	}
 	r.lost = n.stillLost(to)
-	return n.close()
+	return nil
 }
 
 // wanted says which findings of a file that was written anew are cured at once, and how.
@@ -213,8 +215,9 @@ func (u *unit) putProven(ctx context.Context, to string, r *recovered) (int, err
 		if !ok {
 			continue
 		}
-		switch _, _, err := p.act(f, a); {
-		case errors.Is(err, errNotProven):
+		var unproven *leftError
+		switch _, _, err := p.try(f, a); {
+		case errors.As(err, &unproven):
 			continue
 		case err != nil:
 			return 0, err
@@ -274,7 +277,9 @@ func (u *unit) stillLost(to string) []string {
 // newPlanner is a planner on the present evidence that nobody has decided anything for.
 func (u *unit) newPlanner(ctx context.Context, work string) (*planner, error) {
 	p := &planner{u: u, work: work, e: newEdits(), after: newEdits(), drop: map[uint32]string{}, rebuild: map[string]bool{}, mend: map[string]bool{},
-		outcomes: map[int]*store.Outcome{}}
+		outcomes: map[int]*store.Outcome{}, gone: map[string]bool{}, dropped: map[string]bool{}, unlinked: map[int]bool{}, again: map[int]bool{},
+		entered: map[nsKey][]string{}, newIDs: map[int]uint64{}}
+	p.e.trail, p.after.trail = &p.trail, &p.trail
 	p.judge = newJudge(ctx, join(u.ev))
 	p.judge.all()
 	for _, path := range []string{u.layout.meta, u.layout.store, u.layout.pool} {

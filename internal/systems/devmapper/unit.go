@@ -24,7 +24,8 @@ type unit struct {
 
 	bolts []*boltLayer // in the order meta.db, metadata.db, pool database; those that are there
 	thin  *thinView
-	tried bool // the thin metadata was looked at
+	given *thinView // thin metadata that another unit has read, and closes; nil: read it
+	tried bool      // the thin metadata was looked at
 
 	active  active    // the pool, when it is active on this machine
 	scratch string    // where copies go
@@ -34,6 +35,7 @@ type unit struct {
 
 	ev    *evidence
 	found []judged
+	index foundIndex
 	told  time.Time // when that was judged
 	print string    // fingerprint of what was analysed
 }
@@ -149,12 +151,7 @@ func (u *unit) Confirm(ctx context.Context, f *finding.Finding) (bool, error) {
 			return false, err
 		}
 	}
-	for i := range u.found {
-		if u.found[i].Class == f.Class && u.found[i].Subject == f.Subject {
-			return true, nil
-		}
-	}
-	return false, nil
+	return u.lookup(identity(f)) != nil, nil
 }
 
 // liveAge is how old an analysis of a live pool may be, to whose devices containers write all the time, when nothing else has changed.
@@ -169,16 +166,15 @@ func (u *unit) analyse(ctx context.Context) error {
 	defer os.RemoveAll(dir)
 	u.forget()
 	if err := u.readDatabases(ctx, dir, nil); err != nil {
-		return err
+		return errors.Join(err, u.close())
 	}
 	if err := u.readThin(ctx, nil, thinmeta.CheckOptions{}); err != nil {
-		return err
+		return errors.Join(err, u.close())
 	}
 	if err := u.judge(ctx); err != nil {
-		return err
+		return errors.Join(err, u.close())
 	}
-	u.closeBolts()
-	return nil
+	return u.closeBolts()
 }
 
 // forget drops what was found out, before it is found out anew.
