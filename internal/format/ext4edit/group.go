@@ -52,12 +52,12 @@ func (e *Edit) group(g uint32) (*group, error) {
 	return d, nil
 }
 
-// size gives the blocks of a group; the last one may be shorter.
+// groupBlocks gives the blocks of a group; the last one may be shorter.
 func (e *Edit) groupBlocks(g uint32) int {
 	return int(min(uint64(e.sb.BlocksPerGroup), e.sb.Blocks-e.sb.GroupFirstBlock(g)))
 }
 
-// put writes the descriptor, the bitmaps that were loaded, and all their checksums.
+// putGroup writes the descriptor, the bitmaps that were loaded, and all their checksums.
 func (e *Edit) putGroup(d *group) error {
 	if d.blocks != nil {
 		if err := e.over.write(d.BlockBitmap, d.blocks); err != nil {
