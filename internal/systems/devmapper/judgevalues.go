@@ -3,6 +3,7 @@ package devmapper
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"fettle/internal/finding"
 	"fettle/internal/format/snapshotdb"
@@ -12,6 +13,7 @@ import (
 // values judges fields that can be decoded, but with which containerd cannot work.
 func (g *judge) values() {
 	g.undecodable()
+	g.exchanged()
 	g.spent()
 	if g.store == nil {
 		return
@@ -43,6 +45,33 @@ func (g *judge) undecodable() {
 	for _, i := range g.meta.Images {
 		tell("image", i.Namespace, i.Name, i.Err)
 	}
+}
+
+// exchanged reports two entries each of which has the backend snapshot that was made for the other: a backend key ends in the key that
+// the snapshot was made for. Parents tell nothing when both are made from one image.
+func (g *judge) exchanged() {
+	if g.meta == nil {
+		return
+	}
+	for i := range g.meta.Entries {
+		e := &g.meta.Entries[i]
+		key := keyInBackend(e.Name)
+		k, ok := g.entryByKey[nsKey{e.Namespace, key}]
+		if e.Err != nil || !ok || key <= e.Key || keyInBackend(g.meta.Entries[k].Name) != e.Key {
+			continue // each pair is told once
+		}
+		g.add(IdentityWrong, "entries "+e.Key+","+key, "", g.entryEvidence(i), g.entryEvidence(k), says("rule", "a backend key ends in the key that it was made for")).
+			path(g.entryName(i)).with(detail{Namespace: e.Namespace, Key: e.Key, Have: e.Name, Want: g.meta.Entries[k].Name})
+	}
+}
+
+// keyInBackend is the user's key in a backend key NAMESPACE/SEQUENCE/KEY, "" if it has another form.
+func keyInBackend(backend string) string {
+	parts := strings.SplitN(backend, "/", 3)
+	if len(parts) != 3 {
+		return ""
+	}
+	return parts[2]
 }
 
 // maxSnapshotID is the highest sequence of snapshots that is believed: half of all there are, which no node can have given out.

@@ -89,6 +89,9 @@ func (s *salvager) copyBucket(ctx context.Context, to *bbolt.Bucket, from *boltf
 			}
 			return to.Put(key, bytes.Clone(value)) // bbolt keeps the slice until the commit
 		}
+		if s.path == s.u.layout.pool {
+			return nil // its buckets hold values only: the flag of an element is damaged
+		}
 		if !s.sound(from, key, sub) {
 			return nil // what is left of a record is in the way of the one that the other layers prove
 		}
