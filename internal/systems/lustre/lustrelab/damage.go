@@ -38,11 +38,11 @@ type patient struct {
 	truth  *lab.Truth
 	users  []*seen // objects of the namespace that users made, and shards, by FID
 	taken  map[*seen]bool
-	busy   map[*seen]bool // directories with names of taken objects: they must not be injured themselves
-	bereft map[*seen]int  // how many names each object had in directories that are gone
-	dead   uint32         // FIDs given that no object has
-	info   []string       // what is worth knowing and does not count
-	what   string         // what the last injury was, for people
+	busy   map[*seen]bool          // directories with names of taken objects: they must not be injured themselves
+	bereft map[*seen][]lustre.Link // names that each object had in directories that are gone
+	dead   uint32                  // FIDs given that no object has
+	info   []string                // what is worth knowing and does not count
+	what   string                  // what the last injury was, for people
 }
 
 // Targets lists the images of a file system in a directory: mdt*.img, by name.
@@ -93,7 +93,7 @@ func operate(ctx context.Context, dir string, seed uint64, do func(*patient) err
 	if err != nil {
 		return nil, err
 	}
-	p := &patient{ctx: ctx, rnd: rand.New(rand.NewPCG(seed, 0x6d6474)), taken: map[*seen]bool{}, busy: map[*seen]bool{}, bereft: map[*seen]int{},
+	p := &patient{ctx: ctx, rnd: rand.New(rand.NewPCG(seed, 0x6d6474)), taken: map[*seen]bool{}, busy: map[*seen]bool{}, bereft: map[*seen][]lustre.Link{},
 		truth: &lab.Truth{Type: "truth", Schema: lab.TruthSchema, System: "lustre", Seed: seed, Expected: []lab.Expect{}, Facts: map[string]string{}}}
 	defer func() {
 		for _, k := range p.knives {

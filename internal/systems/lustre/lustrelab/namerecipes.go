@@ -33,7 +33,7 @@ func (p *patient) bereave(s *seen) {
 			continue
 		}
 		p.taken[o] = true
-		p.bereft[o]++
+		p.bereft[o] = append(p.bereft[o], lustre.Link{Parent: s.lma.FID, Name: n.text})
 		if o.mdt != s.mdt {
 			p.must(agentStale, n.fid, "the directory with the name %q is destroyed", n.text)
 			p.may(remoteStale, n.fid, "its name on another MDT is lost")
@@ -42,16 +42,27 @@ func (p *patient) bereave(s *seen) {
 }
 
 // settle says what becomes of objects whose names were in directories that are gone: several of these may have had the same one.
+// Of a name that the link EA never held for lack of room only the link count tells.
 func (p *patient) settle() {
 	for _, s := range p.users {
-		switch lost := p.bereft[s]; {
-		case lost == 0:
-		case p.named(s, lost):
+		lost := p.bereft[s]
+		if len(lost) == 0 {
+			continue
+		}
+		if p.named(s, len(lost)) {
 			p.must(orphan, s.lma.FID, "what had its names is destroyed")
-		default:
-			for range lost {
-				p.must(lostName, s.lma.FID, "a directory with a name of it is destroyed")
+			continue
+		}
+		unknown := 0
+		for _, l := range lost {
+			if s.link.Has(l.Parent, l.Name) {
+				p.must(lostName, s.lma.FID, "the directory with its name %q is destroyed", l.Name)
+			} else {
+				unknown++
 			}
+		}
+		if unknown > 0 {
+			p.must(badNlink, s.lma.FID, "%d names that its link EA had no room for were in directories that are destroyed", unknown)
 		}
 	}
 }

@@ -4,79 +4,103 @@ import (
 	"fettle/internal/lab"
 )
 
-// recipes is the table of everything that can be done to a file system, in the order in which it is shown.
-func recipes() (table []recipe) {
-	both := func(a, b func(*patient, *seen) bool) func(*patient, *seen) bool {
-		return func(p *patient, s *seen) bool { return a(p, s) && b(p, s) }
-	}
-	add := func(class, title string, fits func(*patient, *seen) bool, do func(*patient, *seen) error) {
-		table = append(table, recipe{Recipe: lab.Recipe{Class: class, Title: title}, fits: fits, do: do})
-	}
-	kept := func(class, title string, fits func(*patient, *seen) bool, do func(*patient, *seen) error) {
-		add(class, title, fits, do)
-		table[len(table)-1].keeps = "dangling names are kept unless told otherwise"
-	}
-	file, dir, far, linked := (*patient).plainFile, (*patient).plainDir, (*patient).farDir, (*patient).linked
-	once, several, shard := (*patient).once, (*patient).severalNear, (*patient).shard
+// table gathers recipes, in the order in which they are shown.
+type table []recipe
 
-	kept(danglingName, "destroy files and keep their names", file, (*patient).dangle)
-	kept(danglingDir, "destroy directories and keep their names", dir, (*patient).dangle)
-	kept(danglingRemote, "destroy directories whose name is on another MDT", far, (*patient).dangle)
-	add(orphan, "remove the names of files", both(file, linked), (*patient).lose)
-	add(orphanUnknown, "remove names and link EAs of files", both(file, linked), (*patient).loseAll)
-	add(orphanDir, "remove the names of directories", both(dir, linked), (*patient).lose)
-	add(orphanRemote, "remove names that lead to another MDT, with their agents", both(far, linked), (*patient).lose)
-	add(lostName, "remove one of several names", several, (*patient).loseOne)
-	add(multipleReferenced, "let objects without a name claim that of another", both(file, linked), (*patient).claimTaken)
-	add(unmatchedPair, "let link EAs say a name that does not exist", once, (*patient).otherName)
-	add(unmatchedParent, "let link EAs say another directory", both(file, once), (*patient).otherParent)
-	add(badType, "write wrong types into names of files", file, (*patient).mistype)
-	add(badTypeDir, "write wrong types into names of directories", dir, (*patient).mistype)
-	add(badNlink, "raise link counts of files", both(once, file), (*patient).countMore)
-	add(nlinkLow, "lower link counts of files with several names", several, (*patient).countLess)
-	add(nlinkDir, "raise link counts of directories", dir, (*patient).countMore)
-	add(badNameHash, "rename files within their shard, against the hash", (*patient).inShard, (*patient).misplace)
+func (t *table) add(class, title string, fits func(*patient, *seen) bool, do func(*patient, *seen) error) {
+	*t = append(*t, recipe{Recipe: lab.Recipe{Class: class, Title: title}, fits: fits, do: do})
+}
 
-	add(noFID, "remove FIDs from behind names", both(file, linked), (*patient).noFID)
-	add(direntFIDMismatch, "write FIDs of others behind names", both(file, linked), (*patient).wrongFID)
-	add(direntFIDInsane, "write impossible FIDs behind names", both(file, linked), (*patient).insaneFID)
-	add(direntInode, "let names lead to the inode of another object", both(file, linked), (*patient).wrongInode)
-	add(missingLMA, "remove LMAs", both(file, linked), (*patient).dropLMA)
-	add(lmaWrong, "write FIDs of nobody into LMAs", both(file, linked), (*patient).wrongLMA)
-	add(duplicateFID, "copy inodes with everything they say", both(file, linked), (*patient).twin)
-	add(directoryTwice, "give directories a second name", both(dir, linked), (*patient).nameTwice)
-	add(dotdotMismatch, "let '..' lead elsewhere", both(dir, linked), (*patient).wrongUp)
+// kept adds a recipe whose damage the default actions do not take away.
+func (t *table) kept(class, title string, fits func(*patient, *seen) bool, do func(*patient, *seen) error) {
+	t.add(class, title, fits, do)
+	(*t)[len(*t)-1].keeps = "dangling names are kept unless told otherwise"
+}
 
-	add(linkMissing, "remove link EAs", once, (*patient).dropLink)
-	add(linkCrashed, "write link EAs with a wrong magic", once, (*patient).crashLink)
-	add(linkGarbled, "write link EAs with impossible records", once, (*patient).garbleLink)
-	add(linkInvalidParent, "write impossible parents into link EAs", once, (*patient).insaneParent)
-	add(linkInsaneRecord, "add records with an impossible parent", once, (*patient).insaneRecord)
-	add(linkRedundant, "add records of names that do not exist", once, (*patient).surplusRecord)
-	add(linkRepeated, "add a record a second time", once, (*patient).repeatRecord)
-	add(linkOverflow, "let link EAs say that names did not fit", once, (*patient).staleOverflow)
+func both(a, b func(*patient, *seen) bool) func(*patient, *seen) bool {
+	return func(p *patient, s *seen) bool { return a(p, s) && b(p, s) }
+}
 
-	add(masterLMVMissing, "remove LMVs of striped directories", (*patient).master, (*patient).dropLMV)
-	add(masterLMVWrong, "write impossible LMVs of striped directories", (*patient).master, (*patient).garbleMaster)
-	add(masterCount, "let striped directories say that they have one more shard", (*patient).master, (*patient).countMaster)
-	add(masterName, "move names of files from a shard to the striped directory itself", (*patient).inShard, (*patient).intoMaster)
-	add(shardLMVMissing, "remove LMVs of shards", shard, (*patient).dropLMV)
-	add(shardLMVWrong, "let shards say another number", shard, (*patient).wrongIndex)
-	add(shardLMVHash, "let shards say another hash", shard, (*patient).wrongHash)
-	add(shardName, "let names of shards say another number", shard, (*patient).renumber)
-	add(stripeLost, "destroy shards with their names", shard, (*patient).loseStripe)
-	kept(stripeDangling, "destroy shards and keep their names", shard, (*patient).dangle)
+// recipes is everything that can be done to a file system.
+func recipes() []recipe {
+	var t table
+	t.pairs()
+	t.objects()
+	t.links()
+	t.stripes()
+	t.local()
+	t = append(t, recipe{Recipe: lab.Recipe{Class: randomNames, Title: "remove names at random"}, all: (*patient).loseRandom})
+	return t
+}
 
-	add(agentMissing, "free the inodes behind names that lead to another MDT", far, (*patient).dropAgent)
-	add(agentWrong, "let agents stand for nobody", far, (*patient).wrongAgent)
-	add(agentStale, "add agents without a name", far, (*patient).strayAgent)
-	add(remoteMissing, "remove entries of REMOTE_PARENT_DIR", (*patient).anyFar, (*patient).loseRemote)
-	add(remoteStale, "add entries of REMOTE_PARENT_DIR for objects that have their name nearby", file, (*patient).staleRemote)
-	add(indexMissing, "remove entries of the object index", (*patient).inIndex, (*patient).loseIndex)
-	add(indexStale, "let the object index say another inode", (*patient).inIndex, (*patient).staleIndex)
-	add(indexDead, "add entries of the object index for objects that do not exist", (*patient).inIndex, (*patient).deadIndex)
-	table = append(table, recipe{Recipe: lab.Recipe{Class: randomNames, Title: "remove names at random"}, all: (*patient).loseRandom})
-	return table
+// pairs are names and objects that do not go together.
+func (t *table) pairs() {
+	t.kept(danglingName, "destroy files and keep their names", (*patient).plainFile, (*patient).dangle)
+	t.kept(danglingDir, "destroy directories and keep their names", (*patient).plainDir, (*patient).dangle)
+	t.kept(danglingRemote, "destroy directories whose name is on another MDT", (*patient).farDir, (*patient).dangle)
+	t.add(orphan, "remove the names of files", both((*patient).plainFile, (*patient).linked), (*patient).lose)
+	t.add(orphanUnknown, "remove names and link EAs of files", both((*patient).plainFile, (*patient).linked), (*patient).loseAll)
+	t.add(orphanDir, "remove the names of directories", both((*patient).plainDir, (*patient).linked), (*patient).lose)
+	t.add(orphanRemote, "remove names that lead to another MDT, with their agents", both((*patient).farDir, (*patient).linked), (*patient).lose)
+	t.add(lostName, "remove one of several names", (*patient).severalNear, (*patient).loseOne)
+	t.add(multipleReferenced, "let objects without a name claim that of another", both((*patient).plainFile, (*patient).linked), (*patient).claimTaken)
+	t.add(unmatchedPair, "let link EAs say a name that does not exist", (*patient).once, (*patient).otherName)
+	t.add(unmatchedParent, "let link EAs say another directory", both((*patient).plainFile, (*patient).once), (*patient).otherParent)
+	t.add(badType, "write wrong types into names of files", (*patient).plainFile, (*patient).mistype)
+	t.add(badTypeDir, "write wrong types into names of directories", (*patient).plainDir, (*patient).mistype)
+	t.add(badNlink, "raise link counts of files", both((*patient).once, (*patient).plainFile), (*patient).countMore)
+	t.add(nlinkLow, "lower link counts of files with several names", (*patient).severalNear, (*patient).countLess)
+	t.add(nlinkDir, "raise link counts of directories", (*patient).plainDir, (*patient).countMore)
+	t.add(badNameHash, "rename files within their shard, against the hash", (*patient).inShard, (*patient).misplace)
+}
+
+// objects are FIDs, inodes and '..'.
+func (t *table) objects() {
+	t.add(noFID, "remove FIDs from behind names", both((*patient).plainFile, (*patient).linked), (*patient).noFID)
+	t.add(direntFIDMismatch, "write FIDs of others behind names", both((*patient).plainFile, (*patient).linked), (*patient).wrongFID)
+	t.add(direntFIDInsane, "write impossible FIDs behind names", both((*patient).plainFile, (*patient).linked), (*patient).insaneFID)
+	t.add(direntInode, "let names lead to the inode of another object", both((*patient).plainFile, (*patient).linked), (*patient).wrongInode)
+	t.add(missingLMA, "remove LMAs", both((*patient).plainFile, (*patient).linked), (*patient).dropLMA)
+	t.add(lmaWrong, "write FIDs of nobody into LMAs", both((*patient).plainFile, (*patient).linked), (*patient).wrongLMA)
+	t.add(duplicateFID, "copy inodes with everything they say", both((*patient).plainFile, (*patient).linked), (*patient).twin)
+	t.add(directoryTwice, "give directories a second name", both((*patient).plainDir, (*patient).linked), (*patient).nameTwice)
+	t.add(dotdotMismatch, "let '..' lead elsewhere", both((*patient).plainDir, (*patient).linked), (*patient).wrongUp)
+}
+
+func (t *table) links() {
+	t.add(linkMissing, "remove link EAs", (*patient).once, (*patient).dropLink)
+	t.add(linkCrashed, "write link EAs with a wrong magic", (*patient).once, (*patient).crashLink)
+	t.add(linkGarbled, "write link EAs with impossible records", (*patient).once, (*patient).garbleLink)
+	t.add(linkInvalidParent, "write impossible parents into link EAs", (*patient).once, (*patient).insaneParent)
+	t.add(linkInsaneRecord, "add records with an impossible parent", (*patient).once, (*patient).insaneRecord)
+	t.add(linkRedundant, "add records of names that do not exist", (*patient).once, (*patient).surplusRecord)
+	t.add(linkRepeated, "add a record a second time", (*patient).once, (*patient).repeatRecord)
+	t.add(linkOverflow, "let link EAs say that names did not fit", (*patient).once, (*patient).staleOverflow)
+}
+
+func (t *table) stripes() {
+	t.add(masterLMVMissing, "remove LMVs of striped directories", (*patient).master, (*patient).dropLMV)
+	t.add(masterLMVWrong, "write impossible LMVs of striped directories", (*patient).master, (*patient).garbleMaster)
+	t.add(masterCount, "let striped directories say that they have one more shard", (*patient).master, (*patient).countMaster)
+	t.add(masterName, "move names of files from a shard to the striped directory itself", (*patient).inShard, (*patient).intoMaster)
+	t.add(shardLMVMissing, "remove LMVs of shards", (*patient).shard, (*patient).dropLMV)
+	t.add(shardLMVWrong, "let shards say another number", (*patient).shard, (*patient).wrongIndex)
+	t.add(shardLMVHash, "let shards say another hash", (*patient).shard, (*patient).wrongHash)
+	t.add(shardName, "let names of shards say another number", (*patient).shard, (*patient).renumber)
+	t.add(stripeLost, "destroy shards with their names", (*patient).shard, (*patient).loseStripe)
+	t.kept(stripeDangling, "destroy shards and keep their names", (*patient).shard, (*patient).dangle)
+}
+
+// local is what every MDT keeps for itself.
+func (t *table) local() {
+	t.add(agentMissing, "free the inodes behind names that lead to another MDT", (*patient).farDir, (*patient).dropAgent)
+	t.add(agentWrong, "let agents stand for nobody", (*patient).farDir, (*patient).wrongAgent)
+	t.add(agentStale, "add agents without a name", (*patient).farDir, (*patient).strayAgent)
+	t.add(remoteMissing, "remove entries of REMOTE_PARENT_DIR", (*patient).anyFar, (*patient).loseRemote)
+	t.add(remoteStale, "add entries of REMOTE_PARENT_DIR for objects that have their name nearby", (*patient).plainFile, (*patient).staleRemote)
+	t.add(indexMissing, "remove entries of the object index", (*patient).inIndex, (*patient).loseIndex)
+	t.add(indexStale, "let the object index say another inode", (*patient).inIndex, (*patient).staleIndex)
+	t.add(indexDead, "add entries of the object index for objects that do not exist", (*patient).inIndex, (*patient).deadIndex)
 }
 
 // Recipes lists what Damage can do.
