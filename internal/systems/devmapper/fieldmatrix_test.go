@@ -46,6 +46,7 @@ type matrix struct {
 	normal []string // findings of the healthy set
 	dir    string   // the copy
 	run    string
+	stride int // of how many cells one is run
 	every  int // of how many cells one is repaired and undone, 0: none
 	// proveEvery says of how many harmless cells containerd's word is asked for one, 0: none.
 	proveEvery int
