@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"fettle/internal/fault"
 	"fettle/internal/format/thinmeta"
@@ -19,6 +20,9 @@ type active struct {
 	status livepool.Status
 	asked  bool // status is known
 	nodes  []livepool.Node
+	// print is what livePrint said at the time printed.
+	print   string
+	printed time.Time
 	// why says, in words for a person, why the pool is not read though it may be active; "" when it is read, or when thin metadata
 	// was given.
 	why string
@@ -176,6 +180,23 @@ func (u *unit) livePrint(ctx context.Context) (string, error) {
 }
 
 const usedMark = ":used:"
+
+// recentPrint is livePrint, or what that was a moment ago: thousands of findings may be confirmed one after the other, and dmsetup is a
+// process each time.
+func (u *unit) recentPrint(ctx context.Context) (string, error) {
+	a := &u.active
+	if a.printed.IsZero() || time.Since(a.printed) > printAge {
+		text, err := u.livePrint(ctx)
+		if err != nil {
+			return "", err
+		}
+		a.print, a.printed = text, time.Now()
+	}
+	return a.print, nil
+}
+
+// printAge is how old the state of a live pool may be for confirming a finding. What a repair rests on is asked anew.
+const printAge = time.Second
 
 // sameRecords tells whether two fingerprints are of the same databases and a pool in the same state, whatever was written to its devices.
 func sameRecords(a, b string) bool {

@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"go.etcd.io/bbolt"
@@ -99,7 +101,7 @@ func (w *writer) lowerThin(ctx context.Context, target string, cs []store.Change
 	if err != nil {
 		return nil, err
 	}
-	drop, order := map[uint32]string{}, thinOrder{}
+	drop, planned, order := map[uint32]string{}, map[uint32]store.Bytes{}, thinOrder{}
 	for _, c := range cs {
 		if c.Addr == thinMetadata {
 			if !bytes.Equal(before.Bytes(), c.Before) {
@@ -117,15 +119,15 @@ func (w *writer) lowerThin(ctx context.Context, target string, cs []store.Change
 		if c.After != nil {
 			return nil, fmt.Errorf("%s: a thin device can only be deleted", c.Addr)
 		}
-		drop[id] = "as planned"
+		drop[id], planned[id] = "as planned", c.Before
 	}
 	if err := clearBuild(path); err != nil {
 		return nil, err
 	}
 	if w.u.thinXML {
-		err = rewriteXML(path, buildPath(path), drop)
+		err = rewriteXML(path, buildPath(path), drop, planned)
 	} else {
-		err = w.rewriteRaw(ctx, path, drop, order)
+		err = w.rewriteRaw(ctx, path, drop, planned, order)
 	}
 	if err != nil {
 		return nil, errors.Join(err, clearBuild(path))
@@ -137,7 +139,7 @@ func (w *writer) lowerThin(ctx context.Context, target string, cs []store.Change
 	return []store.Change{{Target: target, Addr: rawFile, Before: before.Bytes(), After: after.Bytes(), Note: "the old file is kept beside it"}}, nil
 }
 
-func (w *writer) rewriteRaw(ctx context.Context, path string, drop map[uint32]string, order thinOrder) error {
+func (w *writer) rewriteRaw(ctx context.Context, path string, drop map[uint32]string, planned map[uint32]store.Bytes, order thinOrder) error {
 	f, err := thinmeta.Open(path)
 	if err != nil {
 		return err
@@ -147,7 +149,7 @@ func (w *writer) rewriteRaw(ctx context.Context, path string, drop map[uint32]st
 	if err != nil && len(drop) > 0 && !order.Rebuilt {
 		return err
 	}
-	if err := allThere(have, drop); err != nil {
+	if err := asPlanned(have, planned); err != nil {
 		return err
 	}
 	e, err := w.u.thinEdits(drop, order.ClearNeedsCheck)
@@ -158,14 +160,14 @@ func (w *writer) rewriteRaw(ctx context.Context, path string, drop map[uint32]st
 	return err
 }
 
-// allThere refuses to delete a device that is not there: then the plan is about something else.
-func allThere(have []thinmeta.Device, drop map[uint32]string) error {
-	there := map[uint32]bool{}
+// asPlanned refuses to delete a device that is not there or is another one: then the plan is about something else.
+func asPlanned(have []thinmeta.Device, planned map[uint32]store.Bytes) error {
+	there := make(map[uint32]*thinmeta.Device, len(have))
 	for i := range have {
-		there[have[i].ID] = true
+		there[have[i].ID] = &have[i]
 	}
-	for id := range drop {
-		if !there[id] {
+	for _, id := range slices.Sorted(maps.Keys(planned)) {
+		if d := there[id]; d == nil || !bytes.Equal(fileRecord(d), planned[id]) {
 			return fmt.Errorf("thin device %d is not as the plan says; make a new plan", id)
 		}
 	}
@@ -191,7 +193,7 @@ func (p without) Devices() ([]thinmeta.Device, error) {
 }
 
 // rewriteXML writes the XML of a pool without some devices.
-func rewriteXML(path, to string, drop map[uint32]string) (err error) {
+func rewriteXML(path, to string, drop map[uint32]string, planned map[uint32]store.Bytes) (err error) {
 	in, err := os.Open(path)
 	if err != nil {
 		return err
@@ -209,7 +211,7 @@ func rewriteXML(path, to string, drop map[uint32]string) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := allThere(have, drop); err != nil {
+	if err := asPlanned(have, planned); err != nil {
 		return err
 	}
 	var b strings.Builder

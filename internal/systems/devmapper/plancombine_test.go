@@ -14,6 +14,8 @@ import (
 
 	"fettle/internal/finding"
 	"fettle/internal/format/snapshotdb"
+	"fettle/internal/format/thinmeta"
+	"fettle/internal/lab"
 	"fettle/internal/store"
 	"fettle/internal/store/storetest"
 	"fettle/internal/systems/devmapper/dmlab"
@@ -369,4 +371,59 @@ func TestLinkByName(t *testing.T) {
 	if got, err := p.linkRaw(f); err != nil || !slices.Equal(got, raw) {
 		t.Errorf("%x, %v", got, err)
 	}
+}
+
+// TestAnotherDeviceWithTheId does not delete a thin device that got the id of the planned one after the plan was made.
+func TestAnotherDeviceWithTheId(t *testing.T) {
+	b := node(t)
+	if _, err := dmlab.Damage(t.Context(), b.dir, 5, []lab.Injury{{Class: LeakedDevice}}); err != nil {
+		t.Fatal(err)
+	}
+	u := openSet(t, b.dir)
+	fs := storetest.Check(t, u, Classes...)
+	prop, err := u.Plan(t.Context(), t.TempDir(), []store.Decision{{Finding: fs[0], Action: finding.Discard}})
+	if err != nil || len(prop.Steps) == 0 {
+		t.Fatalf("%v, %+v", err, prop)
+	}
+	step := prop.Steps[len(prop.Steps)-1]
+	id, err := parseThinAddr(step.Changes[0].Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	have := []thinmeta.Device{*join(u.ev).device(id)}
+	planned := map[uint32]store.Bytes{id: step.Changes[0].Before}
+	if err := asPlanned(have, planned); err != nil {
+		t.Error(err)
+	}
+	have[0].Details.CreationTime++
+	if err := asPlanned(have, planned); err == nil {
+		t.Error("a device that was made later counts as the planned one")
+	}
+	if err := asPlanned(nil, planned); err == nil {
+		t.Error("a device that is gone counts as the planned one")
+	}
+}
+
+// TestManyFindings repairs hundreds of injuries of many classes in one plan. What every finding or step has to look up must not be searched for:
+// with tens of thousands of devices that would take hours.
+func TestManyFindings(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+	b := &bench{t: t, dir: filepath.Join(t.TempDir(), "set"), run: t.TempDir()}
+	if _, err := dmlab.Make(t.Context(), b.dir, dmlab.Options{Seed: 3, Images: 4, Containers: 3000, BaseBlocks: 8}); err != nil {
+		t.Fatal(err)
+	}
+	var in []lab.Injury
+	for _, c := range []string{BacklinkStale, BacklinkMissing, ChildMissing, ChildStale, LeaseDangling, IDTakenOrphan, NameMismatch, ParentMismatch, NoDevice} {
+		in = append(in, lab.Injury{Class: c, Count: 150})
+	}
+	if _, err := dmlab.Damage(t.Context(), b.dir, 3, in); err != nil {
+		t.Fatal(err)
+	}
+	mustBeClean(t, b.repaired(NoDevice+"=recreate", "rewrite"))
+	if n := len(b.plan.Units[0].Outcomes); n < 1000 {
+		t.Errorf("only %d findings were decided on", n)
+	}
+	b.undo()
 }

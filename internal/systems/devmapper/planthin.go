@@ -23,7 +23,7 @@ const targetLive = "pool"
 
 // Addresses of records of the thin metadata.
 //
-//	device/11  a thin device: what the details tree says of it
+//	device/11  a thin device: what the details tree says of it (fileRecord); of a live pool only that it is there (thinRecord)
 //	metadata   everything, as a wholefile.Record; afterwards a thinOrder
 const (
 	thinDevice   = "device/"
@@ -40,9 +40,15 @@ func parseThinAddr(addr string) (uint32, error) {
 	return uint32(n), nil
 }
 
-// thinRecord is the record of a thin device.
+// thinRecord is the record of a thin device of a live pool.
 func thinRecord(id uint32) store.Bytes {
 	return store.Bytes(fmt.Sprintf(`{"device":%d}`, id))
+}
+
+// fileRecord is the record of a thin device of metadata that is a file: also when it was made and how much it maps, so that a plan is not
+// applied to another device that got the same id meanwhile.
+func fileRecord(d *thinmeta.Device) store.Bytes {
+	return store.Bytes(fmt.Sprintf(`{"device":%d,"created":%d,"snapped":%d,"mapped":%d}`, d.ID, d.Details.CreationTime, d.Details.SnapshotTime, d.Details.MappedBlocks))
 }
 
 // thinOrder is what a rewrite of the metadata is asked to do, as the content of the record metadata afterwards.
@@ -118,7 +124,7 @@ func (p *planner) thinChanges(ctx context.Context, out *store.Proposal) ([]store
 	path := p.u.thinPath()
 	var changes []store.Change
 	for _, id := range sortedIDs(p.drop) {
-		changes = append(changes, store.Change{Target: p.target(path), Addr: thinAddr(id), Before: thinRecord(id), Note: fmt.Sprintf("thin device %d, %d blocks mapped", id, p.device(id).Mapped)})
+		changes = append(changes, store.Change{Target: p.target(path), Addr: thinAddr(id), Before: fileRecord(p.device(id)), Note: fmt.Sprintf("thin device %d, %d blocks mapped", id, p.device(id).Mapped)})
 	}
 	if p.details {
 		rec, err := wholefile.Describe(path)
@@ -185,9 +191,22 @@ func rewriteThin(ctx context.Context, path, to string, e thinbuild.Edits) (*thin
 		return nil, err
 	}
 	if fi.Size() < f.Size() {
-		err = os.Truncate(to, f.Size())
+		err = lengthen(to, f.Size())
 	}
 	return c, err
+}
+
+// lengthen makes a file size bytes long, durably.
+func lengthen(path string, size int64) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	err = f.Truncate(size)
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
 }
 
 // maxCompared is how many devices are listed one by one.

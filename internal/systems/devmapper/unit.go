@@ -84,6 +84,11 @@ func (u *unit) Targets() []store.Target {
 
 // Fingerprint implements store.Unit: sizes, times and transaction numbers of the files.
 func (u *unit) Fingerprint(ctx context.Context) (string, error) {
+	return u.fingerprint(ctx, u.livePrint)
+}
+
+// fingerprint takes the live pool's part from live.
+func (u *unit) fingerprint(ctx context.Context, live func(context.Context) (string, error)) (string, error) {
 	var parts []string
 	for _, p := range []string{u.meta, u.store, u.pool} {
 		if p == "" {
@@ -103,7 +108,7 @@ func (u *unit) Fingerprint(ctx context.Context) (string, error) {
 		parts = append(parts, fmt.Sprintf("%d@%d", fi.Size(), fi.ModTime().UnixNano()))
 	}
 	if u.active.pool != nil { // the last, see sameRecords
-		fp, err := u.livePrint(ctx)
+		fp, err := live(ctx)
 		if err != nil {
 			return "", err
 		}
@@ -141,7 +146,7 @@ func (u *unit) Passes() []store.Pass {
 
 // Confirm implements store.Unit: a finding holds if an analysis of the present files still has it.
 func (u *unit) Confirm(ctx context.Context, f *finding.Finding) (bool, error) {
-	now, err := u.Fingerprint(ctx)
+	now, err := u.fingerprint(ctx, u.recentPrint)
 	if err != nil {
 		return false, err
 	}
