@@ -60,7 +60,12 @@ func (s Shelf) AdoptBuilt(built, file string) (Record, error) {
 	if err := s.markBuilt(r); err != nil {
 		return r, err
 	}
-	return r, os.Rename(built, s.Path(r, file))
+	to := s.Path(r, file)
+	if err := os.Rename(built, to); err != nil {
+		return r, err
+	}
+	// A journal that is sealed after this must find the file where it says, whatever happens to the machine.
+	return r, SyncDir(filepath.Dir(to))
 }
 
 // markBuilt remembers that a file was built by this run. Once it has been taken out of its place again by an undo it is
