@@ -23,13 +23,18 @@ var complaints = regexp.MustCompile(`(?m)^(` + strings.Join([]string{
 // e2fsck complains of nothing but names and inodes that do not go together.
 func TestDamageE2fsck(t *testing.T) {
 	tool := e2fsck(t)
+	cases := map[string][]lab.Injury{"half of all names": {{Class: randomNames, Percent: 50}}}
+	for _, r := range Recipes() {
+		cases[strings.TrimPrefix(r.Class, "lustre/")] = []lab.Injury{{Class: r.Class, Count: 4}}
+		cases["all"] = append(cases["all"], lab.Injury{Class: r.Class, Count: 2})
+	}
 	for what, o := range hurt {
 		base := makeBase(t, o)
-		for _, r := range Recipes() {
-			t.Run(what+"/"+strings.TrimPrefix(r.Class, "lustre/"), func(t *testing.T) {
+		for name, injuries := range cases {
+			t.Run(what+"/"+name, func(t *testing.T) {
 				t.Parallel()
 				dir := makeHurt(t, base)
-				if _, err := Damage(t.Context(), dir, 9, []lab.Injury{{Class: r.Class, Count: 4}}); err != nil {
+				if _, err := Damage(t.Context(), dir, 9, injuries); err != nil {
 					t.Fatal(err)
 				}
 				paths, err := Targets(dir)
