@@ -7,7 +7,7 @@
 //	thin pool     the kernel's own metadata: which thin devices exist, and which blocks they map
 //
 // What exists is told by the thin pool; what it means by metadata.db, then by meta.db. <pool>.db follows from the others but for
-// the device id. The layers are read by witnesses (read*.go), joined by device name, device id and snapshot key (join.go), and
+// the device id. The layers are read by witnesses (read*.go), joined by device name, device id and snapshot key (evidence.go), and
 // judged by pure functions (judge*.go); all knowledge of what is wrong is there.
 //
 // A check reads files only: no lock, no bbolt, no dmsetup message except the one pair that takes and releases a metadata

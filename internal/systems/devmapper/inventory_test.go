@@ -16,7 +16,7 @@ import (
 // madeUp are the layers of a small node: an image of two layers (snapshots 1, 2), container c on snapshot 3, and whatever change does to it.
 func madeUp(change func(e *evidence)) *Inventory {
 	snap := func(id uint64, k snapshotdb.Kind, key, parent string) snapshotdb.Snapshot {
-		return snapshotdb.Snapshot{Key: key, ID: id, Kind: k, Parent: parent}
+		return snapshotdb.Snapshot{Key: key, ID: id, Kind: k, Parent: parent, FSType: "ext4"}
 	}
 	dev := func(id uint32, s snapshotdb.State, parent string) snapshotdb.Device {
 		return snapshotdb.Device{Key: fmt.Sprintf("p-snap-%d", id), Name: fmt.Sprintf("p-snap-%d", id), ID: id, State: s, Parent: parent, Size: 1 << 30}

@@ -38,7 +38,7 @@ type planner struct {
 	dropped  map[string]bool    // snapshots that the plan removes, by backend key
 	unlinked map[int]bool       // entries of meta.db that the plan removes
 	again    map[int]bool       // entries of meta.db whose snapshot the plan writes again
-	entered  map[nsKey][]string // entries that the plan adds to meta.db, with the children that it adds
+	entered  map[nsKey]newEntry // entries that the plan adds to meta.db
 	children map[string]int     // how many snapshots are made from one, by backend key; nil until asked for
 	newID    uint64             // the last snapshot id that was given to a recreated snapshot
 	newIDs   map[int]uint64     // by entry of meta.db

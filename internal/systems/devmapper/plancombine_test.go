@@ -235,6 +235,29 @@ func TestEntriesOfSeveralLayersGone(t *testing.T) {
 	mustBeClean(t, b.repaired(MetaParentMissing+"=recreate", ChildStale+"=rewrite"))
 }
 
+// TestEntryOfTheParentThatWasMeant has another snapshot with the key of a lost parent: the child's record tells which one it was made from.
+func TestEntryOfTheParentThatWasMeant(t *testing.T) {
+	b := node(t)
+	chain := b.layers()
+	b.in(metaName, func(tx *bbolt.Tx) error {
+		es := entriesOf(tx, chain[0].Namespace)
+		return errorsOf(es.DeleteBucket([]byte(chain[1].Key)), es.DeleteBucket([]byte(chain[2].Key)))
+	})
+	b.in(storeName, func(tx *bbolt.Tx) error { // left over from an earlier pull
+		es := tx.Bucket([]byte("v1")).Bucket([]byte("snapshots"))
+		id, err := es.NextSequence()
+		if err != nil {
+			return err
+		}
+		s, err := es.CreateBucket([]byte(chain[1].Namespace + "/9999/" + chain[1].Key))
+		if err != nil {
+			return err
+		}
+		return fillBucket(s, snapshotDump(id, snapshotdb.KindCommitted, "", chain[1].Created, "ext4", 0))
+	})
+	mustBeClean(t, b.repaired(MetaParentMissing+"=recreate", ChildStale+"=rewrite", NoDevice+"=discard"))
+}
+
 // TestLostParentComesWithItsChild asks for one lost snapshot, whose parent is lost as well.
 func TestLostParentComesWithItsChild(t *testing.T) {
 	b := node(t)

@@ -284,47 +284,65 @@ func snapshotDump(id uint64, kind snapshotdb.Kind, parent string, created time.T
 	return d
 }
 
+// newEntry is an entry that a plan adds to meta.db.
+type newEntry struct {
+	snap     *snapshotdb.Snapshot
+	children []string // keys of the children that the plan adds too
+}
+
 // recreateEntry writes containerd's entry for a snapshot that metadata.db still has, and those of its parents if they are lost as well.
 func (p *planner) recreateEntry(ns, key string) (string, error) {
-	s, k := p.forgottenEntry(ns, key), nsKey{ns, key}
+	s := p.forgottenEntry(ns, key)
 	if s == nil {
 		return "", errNotProven
 	}
-	if _, done := p.entered[k]; !done {
-		put(&p.trail, p.entered, k, nil)
-		if err := p.linkEntry(ns, key, s.Parent); err != nil {
-			return "", err
-		}
-	}
-	return "entry written again for " + s.Key, p.putEntry(k, s)
+	return "entry written again for " + s.Key, p.enter(nsKey{ns, key}, s)
 }
 
-// linkEntry makes the parent of a new entry know it. backend is the parent's backend key, "" for none.
-func (p *planner) linkEntry(ns, key, backend string) error {
+// enter adds the entry of a snapshot.
+func (p *planner) enter(k nsKey, s *snapshotdb.Snapshot) error {
+	if n, done := p.entered[k]; done {
+		if n.snap != s {
+			return errNotProven
+		}
+		return nil
+	}
+	put(&p.trail, p.entered, k, newEntry{snap: s})
+	if err := p.linkEntry(k, s.Parent); err != nil {
+		return err
+	}
+	return p.putEntry(k)
+}
+
+// linkEntry makes the parent of a new entry know it. backend is the parent's backend key, "" for none. Of several snapshots with the parent's
+// key it is the one that the child was made from.
+func (p *planner) linkEntry(k nsKey, backend string) error {
 	if backend == "" {
 		return nil
 	}
-	pk := nsKey{ns, userKey(backend)}
+	pk := nsKey{k.ns, userKey(backend)}
 	if i, ok := p.entryByKey[pk]; ok {
 		if p.meta.Entries[i].Name != backend {
 			return errNotProven
 		}
-		return p.e.set(p.target(p.u.meta), boltAddr(append(p.entryPath(ns, pk.key), "children", key)...), store.Bytes{}, "link from its parent")
+		return p.e.set(p.target(p.u.meta), boltAddr(append(p.entryPath(pk.ns, pk.key), "children", k.key)...), store.Bytes{}, "link from its parent")
 	}
-	if s := p.forgottenEntry(ns, pk.key); s == nil || s.Key != backend {
+	s := p.snapshotNamed(backend)
+	if s == nil || s.Err != nil || userNamespace(backend) != k.ns {
 		return errNotProven
 	}
-	if _, err := p.recreateEntry(ns, pk.key); err != nil {
+	if err := p.enter(pk, s); err != nil {
 		return err
 	}
-	put(&p.trail, p.entered, pk, append(slices.Clone(p.entered[pk]), key))
-	_, err := p.recreateEntry(ns, pk.key) // now with its child
-	return err
+	n := p.entered[pk]
+	n.children = append(slices.Clip(n.children), k.key)
+	put(&p.trail, p.entered, pk, n)
+	return p.putEntry(pk) // now with its child
 }
 
 // putEntry writes a new entry, with the children that it is known to have.
-func (p *planner) putEntry(k nsKey, s *snapshotdb.Snapshot) error {
-	d := &bucketDump{}
+func (p *planner) putEntry(k nsKey) error {
+	d, s := &bucketDump{}, p.entered[k].snap
 	d.put("name", []byte(s.Key))
 	if b, err := s.Created.MarshalBinary(); err == nil {
 		d.put("createdat", b)
@@ -336,7 +354,7 @@ func (p *planner) putEntry(k nsKey, s *snapshotdb.Snapshot) error {
 	for _, c := range p.childrenByKey[k] {
 		d.sub("children").put(p.meta.Entries[c].Key, nil)
 	}
-	for _, c := range p.entered[k] {
+	for _, c := range p.entered[k].children {
 		d.sub("children").put(c, nil)
 	}
 	return p.e.set(p.target(p.u.meta), bucketAddr(p.entryPath(k.ns, k.key)...), d.bytes(), "snapshot "+k.ns+"/"+k.key)

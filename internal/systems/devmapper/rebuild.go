@@ -278,7 +278,7 @@ func (u *unit) stillLost(to string) []string {
 func (u *unit) newPlanner(ctx context.Context, work string) (*planner, error) {
 	p := &planner{u: u, work: work, e: newEdits(), after: newEdits(), drop: map[uint32]string{}, rebuild: map[string]bool{}, mend: map[string]bool{},
 		outcomes: map[int]*store.Outcome{}, gone: map[string]bool{}, dropped: map[string]bool{}, unlinked: map[int]bool{}, again: map[int]bool{},
-		entered: map[nsKey][]string{}, newIDs: map[int]uint64{}}
+		entered: map[nsKey]newEntry{}, newIDs: map[int]uint64{}}
 	p.e.trail, p.after.trail = &p.trail, &p.trail
 	p.judge = newJudge(ctx, join(u.ev))
 	p.judge.all()
