@@ -81,6 +81,7 @@ func (e *Edit) dotdotOfLeaf(in *ext4.Inode, p *place, parent uint32, fid *[16]by
 		return e.putLeaf(in, l)
 	}
 	d := e.withLUFID(l, 1, *fid)
+	d.Inode = parent
 	need := ext4.DirentLen(2, len(d.Data))
 	if need <= s.rec {
 		d.RecLen = s.rec

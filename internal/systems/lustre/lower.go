@@ -1,0 +1,78 @@
+package lustre
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"fettle/internal/format/ext4"
+	"fettle/internal/format/ext4edit"
+	"fettle/internal/store"
+	"fettle/internal/store/pagefile"
+)
+
+// Lower implements store.Writer: the records of a step are changed in copies of the targets' blocks, in the order of the step; what comes
+// out are the blocks. The targets are opened anew, because earlier steps changed them.
+func (w *writer) Lower(ctx context.Context, step store.Step) (out []store.Change, err error) {
+	files, err := w.u.reopen()
+	defer func() { err = errors.Join(err, closeAll(files)) }()
+	if err != nil {
+		return nil, err
+	}
+	b, err := newBench(w.u, files, ext4edit.Options{})
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range step.Changes {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		mdt, ok := w.places[c.Target]
+		if !ok {
+			return nil, fmt.Errorf("unknown target %q", c.Target)
+		}
+		now, err := b.read(mdt, c.Addr)
+		if err != nil {
+			return nil, fmt.Errorf("%s %s: %w", c.Target, c.Addr, err)
+		}
+		if (now == nil) != (c.Before == nil) || !bytes.Equal(now, c.Before) {
+			return nil, fmt.Errorf("record %s of %s is not as the plan says; make a new plan", c.Addr, c.Target)
+		}
+		if c.Guard() {
+			continue
+		}
+		if err := b.write(mdt, c.Addr, c.After); err != nil {
+			return nil, fmt.Errorf("%s %s: %w", c.Target, c.Addr, err)
+		}
+	}
+	for i, e := range b.edits {
+		t := w.u.targets[i]
+		size := int(t.fs.Super().BlockSize)
+		for _, k := range e.Blocks() {
+			out = append(out, pagefile.Page{Number: k.Number, Size: size}.Change(t.name(), k.Before, k.After))
+		}
+	}
+	return out, nil
+}
+
+// reopen opens the targets' file systems as they are now.
+func (u *unit) reopen() ([]*ext4.FS, error) {
+	var out []*ext4.FS
+	for _, t := range u.targets {
+		fs, err := ext4.Open(t.path)
+		if err != nil {
+			return out, fmt.Errorf("open %s again: %w", t.path, err)
+		}
+		out = append(out, fs)
+	}
+	return out, nil
+}
+
+func closeAll(files []*ext4.FS) error {
+	var errs []error
+	for _, f := range files {
+		errs = append(errs, f.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,344 @@
+package lustre
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"fettle/internal/finding"
+	"fettle/internal/format/ext4"
+	"fettle/internal/format/ext4edit"
+	"fettle/internal/format/lustre"
+	"fettle/internal/store"
+)
+
+// planner turns decisions into steps. Every decision is carried out on edits of the targets that are never written (bench); the records
+// that change on the way are the plan. So each decision sees what those before it did, and what cannot be done is known at once.
+//
+// Findings that follow from one another are one group, and its changes one step, except that a new name and the end of the old one are
+// steps of their own, in that order. What a decision could not do as a whole is taken back: its outcome begins with "left".
+type planner struct {
+	*bench
+	u        *unit
+	steps    []store.Step
+	open     bool // the last step takes more changes
+	touched  bool // the running decision changed something
+	full     int  // findings after which a step takes no more groups
+	doing    *doing
+	outcomes map[int]*store.Outcome
+	loss     int64
+	notes    []string
+	spare    map[spareKey]uint32    // agents that no name leads to
+	used     map[place]bool         // agents that a name got in this plan
+	dangles  map[lustre.FID]waiting // names of objects that are gone and stay
+	made     map[lustre.FID]place   // objects that the plan makes
+	lost     map[int]place          // lost+found/MDTxxxx by place of the target
+	back     []func()               // take back what the running decision did to the maps
+}
+
+// waiting is a name whose object is gone, and the finding about it.
+type waiting struct {
+	e   *entryDetail
+	seq int
+}
+
+// spareKey says for what an agent stands, and where.
+type spareKey struct {
+	mdt int
+	fid lustre.FID
+}
+
+// doing is the decision that is being carried out.
+type doing struct {
+	f     *finding.Finding
+	d     detail
+	act   finding.Action
+	root  int // the finding that the group began with
+	rank  int
+	loses string
+}
+
+// leftError says why a decision is not carried out while the others of the plan are.
+type leftError struct{ why string }
+
+func (e *leftError) Error() string { return e.why }
+
+func left(format string, args ...any) error { return &leftError{fmt.Sprintf(format, args...)} }
+
+// Plan implements store.Planner.
+func (u *unit) Plan(ctx context.Context, work string, decisions []store.Decision) (_ *store.Proposal, err error) {
+	files, err := u.reopen()
+	defer func() { err = errors.Join(err, closeAll(files)) }()
+	if err != nil {
+		return nil, err
+	}
+	b, err := newBench(u, files, ext4edit.Options{AllowReadOnlyMount: true})
+	if errors.Is(err, ext4edit.ErrRefused) {
+		return refuseAll(decisions, err.Error()), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	p := &planner{bench: b, u: u, outcomes: map[int]*store.Outcome{}, spare: map[spareKey]uint32{}, used: map[place]bool{},
+		dangles: map[lustre.FID]waiting{}, made: map[lustre.FID]place{}, lost: map[int]place{}, full: 1 + len(decisions)/200}
+	list, err := p.order(decisions)
+	if err != nil {
+		return nil, err
+	}
+	meter := store.Begin(ctx, "plan", "working out the repair", int64(len(list)), 0)
+	for i := range list {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		if i == 0 || list[i].root != list[i-1].root && p.crowded() {
+			p.cut()
+		}
+		if err := p.decide(&list[i]); err != nil {
+			return nil, err
+		}
+		meter.Did(1, 0)
+	}
+	meter.End()
+	return p.proposal(decisions), nil
+}
+
+// refuseAll is the proposal for targets that cannot be changed as they are.
+func refuseAll(decisions []store.Decision, why string) *store.Proposal {
+	out := &store.Proposal{Notes: []string{"nothing is repaired as long as this is so: " + why}}
+	for _, d := range decisions {
+		out.Outcomes = append(out.Outcomes, store.Outcome{Seq: d.Finding.Seq, Action: d.Action, Result: "refused: " + why})
+	}
+	return out
+}
+
+// ranksOf says which classes are repaired first: what objects and names are, then how directories are laid out, then which objects
+// there are, names, link EAs, counts, and what the targets keep for themselves.
+var ranksOf = map[string]int{
+	DirentFIDMismatch: 1, MissingLMA: 1, DirentFIDInsane: 1, NoFID: 1, BadType: 1, DuplicateFID: 2, DirentInode: 2,
+	MasterLMVMissing: 3, MasterLMVWrong: 3, ShardLMVMissing: 4, ShardLMVWrong: 4, ShardName: 4,
+	DanglingName: 5, StripeLost: 6, Orphan: 7, MultipleReferenced: 7, LostName: 7, BadNameHash: 8, MasterName: 8, DirectoryTwice: 8,
+	UnmatchedPair: 9, LinkMissing: 9, LinkCrashed: 9, LinkInvalidParent: 9, LinkRedundant: 9, LinkRepeated: 9, LinkOverflow: 9,
+	DotdotMismatch: 10, BadNlink: 10, AgentMissing: 11, RemoteMissing: 11, RemoteStale: 11, AgentStale: 12, IndexStale: 13, IndexMissing: 13,
+}
+
+// order puts the decisions in groups, causes first. In a group they follow their ranks.
+func (p *planner) order(decisions []store.Decision) ([]doing, error) {
+	roots := map[int]int{}
+	first := map[int]int{}
+	list := make([]doing, len(decisions))
+	for i := range decisions {
+		f := &decisions[i].Finding
+		x := &list[i]
+		*x = doing{f: f, act: decisions[i].Action, root: f.Seq, rank: ranksOf[f.Class]}
+		if err := json.Unmarshal(f.Detail, &x.d); err != nil {
+			return nil, fmt.Errorf("the detail of finding %d cannot be read: %w", f.Seq, err)
+		}
+		if f.CausedBy != nil {
+			x.root = *f.CausedBy
+			if r, ok := roots[x.root]; ok {
+				x.root = r
+			}
+		}
+		roots[f.Seq] = x.root
+		if have, ok := first[x.root]; !ok || x.rank < have {
+			first[x.root] = x.rank
+		}
+		p.foresee(x)
+	}
+	slices.SortStableFunc(list, func(a, b doing) int {
+		return cmp.Or(cmp.Compare(first[a.root], first[b.root]), cmp.Compare(a.root, b.root), cmp.Compare(a.rank, b.rank), cmp.Compare(a.f.Seq, b.f.Seq))
+	})
+	return list, nil
+}
+
+// foresee takes from a finding what others may need: where its object is, agents that can be used again, names that wait for an object.
+func (p *planner) foresee(x *doing) {
+	fid, err := lustre.ParseFID(x.d.FID)
+	if err != nil {
+		return
+	}
+	switch {
+	case x.f.Class == AgentStale && x.act == finding.Discard:
+		if at, ok := p.objectPlace(&x.d); ok {
+			p.spare[spareKey{at.mdt, fid}] = at.ino
+		}
+	case x.f.Class == DanglingName && x.act != Remove:
+		p.dangles[fid] = waiting{x.d.Entry, x.f.Seq}
+	case x.f.Class == IndexMissing || x.f.Class == IndexStale && x.d.WantInode != 0:
+		if at, ok := p.objectPlace(&x.d); ok {
+			p.world.known[fid] = at
+		}
+	}
+}
+
+// crowded tells whether the open step has enough.
+func (p *planner) crowded() bool {
+	return len(p.steps) > 0 && len(p.steps[len(p.steps)-1].Findings) >= p.full
+}
+
+// cut ends the open step: what follows is written after it.
+func (p *planner) cut() { p.open = false }
+
+// decide carries out one decision as a whole, or not at all.
+func (p *planner) decide(x *doing) error {
+	p.doing, p.back, p.touched = x, nil, false
+	was := *p
+	var last []store.Change
+	var about []int
+	if n := len(p.steps); n > 0 {
+		last, about = slices.Clone(p.steps[n-1].Changes), slices.Clone(p.steps[n-1].Findings)
+	}
+	var result string
+	err := p.together(0, func() (err error) {
+		result, err = p.act()
+		return err
+	})
+	if err != nil {
+		if !canLeave(err) {
+			return fmt.Errorf("finding %d (%s %s): %w", x.f.Seq, x.f.Class, x.f.Subject, err)
+		}
+		for _, back := range slices.Backward(p.back) {
+			back()
+		}
+		p.steps, p.open, p.loss, p.notes = was.steps, was.open, was.loss, was.notes
+		if n := len(p.steps); n > 0 {
+			p.steps[n-1].Changes, p.steps[n-1].Findings = last, about
+		}
+		result, x.loses = "left: "+reason(err), ""
+	}
+	p.outcomes[x.f.Seq] = &store.Outcome{Seq: x.f.Seq, Action: x.act, Result: result, Loses: x.loses}
+	return nil
+}
+
+// together makes one operation of what fn does to the targets from the i-th on.
+func (p *planner) together(i int, fn func() error) error {
+	if i == len(p.edits) {
+		return fn()
+	}
+	return p.edits[i].Try(func() error { return p.together(i+1, fn) })
+}
+
+// canLeave tells whether an error is about this decision only.
+func canLeave(err error) bool {
+	var why *leftError
+	for _, e := range []error{ext4edit.ErrDamaged, ext4edit.ErrUnsupported, ext4edit.ErrNeedsSplit, ext4edit.ErrNoSpace, ext4edit.ErrExists,
+		ext4edit.ErrAbsent, ext4edit.ErrNotEmpty, ext4edit.ErrInvalid, ext4.ErrNoInode, ext4.ErrPastEnd} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return errors.As(err, &why)
+}
+
+// reason is what people are told.
+func reason(err error) string {
+	var why *leftError
+	switch {
+	case errors.As(err, &why):
+		return why.why
+	case errors.Is(err, ext4edit.ErrNeedsSplit):
+		return "an index is full and is not made larger here; a server does it: " + err.Error()
+	}
+	return err.Error()
+}
+
+// set makes a record so. A record that is so already is left alone.
+func (p *planner) set(mdt int, addr string, after store.Bytes, note string) error {
+	before, err := p.read(mdt, addr)
+	if err != nil {
+		return err
+	}
+	if (before == nil) == (after == nil) && string(before) == string(after) {
+		return nil
+	}
+	if err := p.write(mdt, addr, after); err != nil {
+		return err
+	}
+	// What was written is read back: a plan must not promise what the format cannot hold.
+	now, err := p.read(mdt, addr)
+	if err != nil {
+		return err
+	}
+	if kind := addr[:strings.IndexByte(addr, '/')]; string(now) != string(after) && kind != recInode && kind != recLMV {
+		return fmt.Errorf("record %s would be %s and not %s", addr, now, after)
+	}
+	p.add(store.Change{Target: p.u.targets[mdt].name(), Addr: addr, Before: before, After: after, Note: note})
+	return nil
+}
+
+// add puts a change into the open step. A record that the step changes already gets its last content at once, unless that rests on other
+// changes of the step (what a name leads to has to be there): then another step begins.
+func (p *planner) add(c store.Change) {
+	if p.open {
+		last := &p.steps[len(p.steps)-1]
+		i := slices.IndexFunc(last.Changes, func(o store.Change) bool { return o.Target == c.Target && o.Addr == c.Addr })
+		if kind, _, _ := strings.Cut(c.Addr, "/"); i >= 0 && last.Changes[i].After != nil && c.After != nil && kind != recDirent && kind != recDotdot && kind != recInode && kind != recOI {
+			last.Changes[i].After = c.After
+			p.credit(last)
+			return
+		}
+		p.open = i < 0
+	}
+	if !p.open {
+		p.steps = append(p.steps, store.Step{ID: len(p.steps) + 1, Title: p.title()})
+		p.open = true
+	}
+	s := &p.steps[len(p.steps)-1]
+	s.Changes = append(s.Changes, c)
+	p.credit(s)
+}
+
+// credit notes that the step repairs the finding that is being dealt with.
+func (p *planner) credit(s *store.Step) {
+	p.touched = true
+	if !slices.Contains(s.Findings, p.doing.f.Seq) {
+		s.Findings = append(s.Findings, p.doing.f.Seq)
+	}
+}
+
+// title is what a step is for: the finding that its group began with.
+func (p *planner) title() string {
+	f := p.doing.f
+	c, _ := Classes.Lookup(f.Class)
+	return fmt.Sprintf("%s: %s", f.PathOr(f.Subject), c.Title)
+}
+
+// proposal is the outcome of all decisions.
+func (p *planner) proposal(decisions []store.Decision) *store.Proposal {
+	out := &store.Proposal{Steps: p.steps, Notes: p.notes}
+	for _, d := range decisions {
+		if o := p.outcomes[d.Finding.Seq]; o != nil {
+			out.Outcomes = append(out.Outcomes, *o)
+		}
+	}
+	total := p.loss
+	for _, t := range p.u.targets {
+		total = max(total, 0) + t.used()
+	}
+	out.Loss = store.Loss{Dropped: p.loss, Total: max(total, p.loss), Unit: "names and objects"}
+	quota := false
+	for _, e := range p.edits {
+		quota = quota || e.QuotaNote() != nil
+	}
+	if quota {
+		out.Notes = append(out.Notes, "quota files do not know the inodes and blocks that are made or freed: have Lustre's e2fsck correct them, or turn the feature quota off and on with its tune2fs")
+	}
+	return out
+}
+
+// keep sets a key of a map so that it can be taken back.
+func keep[K comparable, V any](p *planner, m map[K]V, k K, v V) {
+	was, had := m[k]
+	p.back = append(p.back, func() {
+		if had {
+			m[k] = was
+		} else {
+			delete(m, k)
+		}
+	})
+	m[k] = v
+}

@@ -1,0 +1,256 @@
+package lustre
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"fettle/internal/format/ext4"
+	"fettle/internal/format/ext4edit"
+	"fettle/internal/format/lustre"
+	"fettle/internal/store"
+)
+
+// write makes a record what after says.
+func (b *bench) write(mdt int, addr string, after store.Bytes) error {
+	p, err := parseAddress(addr)
+	if err != nil {
+		return err
+	}
+	e := b.edits[mdt]
+	switch p.kind {
+	case recDirent:
+		return b.writeDirent(mdt, p.ino, p.name, after)
+	case recDotdot:
+		var rec direntRecord
+		if err := json.Unmarshal(after, &rec); err != nil {
+			return err
+		}
+		fid, err := bigFID(rec.FID)
+		if err != nil {
+			return err
+		}
+		return e.SetDotDot(p.ino, rec.Inode, fid)
+	case recLink, recLMA, recLMV:
+		return b.writeXattr(mdt, p.ino, p.kind, after)
+	case recNlink:
+		n, err := strconv.ParseUint(string(after), 10, 16)
+		if err != nil {
+			return err
+		}
+		return e.SetLinks(p.ino, uint16(n))
+	case recOI:
+		return b.writeOI(mdt, p.fid, after)
+	case recInode:
+		if after == nil {
+			return e.FreeInode(p.ino)
+		}
+		ino, err := b.makeInode(mdt, after)
+		if err == nil && ino != p.ino {
+			err = fmt.Errorf("the next free inode is %d and not %d; make a new plan", ino, p.ino)
+		}
+		return err
+	}
+	return b.writeSpace(mdt, after)
+}
+
+// bigFID reads the text of a FID, nil for none.
+func bigFID(text string) (*[16]byte, error) {
+	if text == "" {
+		return nil, nil
+	}
+	f, err := lustre.ParseFID(text)
+	if err != nil {
+		return nil, err
+	}
+	var out [16]byte
+	copy(out[:], f.AppendBig(nil))
+	return &out, nil
+}
+
+// typeNumber is the reverse of typeName.
+func typeNumber(name string) (uint8, error) {
+	for t := uint8(1); t <= 7; t++ {
+		if typeName(t) == name {
+			return t, nil
+		}
+	}
+	return 0, fmt.Errorf("unknown type %q of a name", name)
+}
+
+func (b *bench) writeDirent(mdt int, dir uint32, name string, after store.Bytes) error {
+	e := b.edits[mdt]
+	x, have, err := b.dirent(mdt, dir, name)
+	if err != nil {
+		return err
+	}
+	if after == nil {
+		if have == nil {
+			return nil
+		}
+		return e.RemoveName(dir, []byte(name), x.At)
+	}
+	var want direntRecord
+	if err := json.Unmarshal(after, &want); err != nil {
+		return err
+	}
+	typ, err := typeNumber(want.Type)
+	if err != nil {
+		return err
+	}
+	fid, err := bigFID(want.FID)
+	if err != nil {
+		return err
+	}
+	if have == nil {
+		n := ext4edit.Name{Name: []byte(name), Inode: want.Inode, Type: typ}
+		if fid != nil {
+			n.Flags, n.Data = ext4.DirdataLUFID, ext4.LUFIDRecord(*fid)
+		}
+		_, err := e.InsertName(dir, n)
+		return err
+	}
+	if have.Inode != want.Inode {
+		if err := e.SetTarget(dir, []byte(name), x.At, want.Inode); err != nil {
+			return err
+		}
+	}
+	if have.Type != want.Type {
+		if err := e.SetType(dir, []byte(name), x.At, typ); err != nil {
+			return err
+		}
+	}
+	if fid != nil && have.FID != want.FID {
+		_, err = e.SetLUFID(dir, []byte(name), x.At, *fid)
+	}
+	return err
+}
+
+func (b *bench) writeXattr(mdt int, ino uint32, kind string, after store.Bytes) error {
+	e := b.edits[mdt]
+	if after == nil {
+		err := e.RemoveXattr(ino, ext4.XattrIndexTrusted, kind)
+		if errors.Is(err, ext4edit.ErrAbsent) {
+			return nil
+		}
+		return err
+	}
+	raw, err := xattrBytes(kind, after)
+	if err != nil {
+		return err
+	}
+	return e.SetXattr(ino, ext4.XattrIndexTrusted, kind, raw)
+}
+
+// xattrBytes makes an attribute of its record.
+func xattrBytes(kind string, after store.Bytes) ([]byte, error) {
+	switch kind {
+	case recLMA:
+		var rec lmaRecord
+		if err := json.Unmarshal(after, &rec); err != nil || rec.Raw != nil {
+			return rec.Raw, err
+		}
+		f, err := lustre.ParseFID(rec.FID)
+		return lustre.LMA{Compat: rec.Compat, Incompat: rec.Incompat, FID: f}.Encode(), err
+	case recLMV:
+		var rec lmvRecord
+		err := json.Unmarshal(after, &rec)
+		return rec.Raw, err
+	}
+	var rec linkRecord
+	if err := json.Unmarshal(after, &rec); err != nil || rec.Raw != nil {
+		return rec.Raw, err
+	}
+	ea := lustre.LinkEA{Overflow: rec.Overflow}
+	for _, l := range rec.Links {
+		link, err := l.link()
+		if err != nil {
+			return nil, err
+		}
+		ea.Links = append(ea.Links, link)
+	}
+	raw, dropped := ea.Encode(rec.Overflow)
+	if dropped > 0 {
+		return nil, fmt.Errorf("%d names do not fit in a link EA", dropped)
+	}
+	return raw, nil
+}
+
+// link reads the record back.
+func (l linkDetail) link() (lustre.Link, error) {
+	f, err := lustre.ParseFID(l.Parent)
+	return lustre.Link{Parent: f, Name: rawOr(l.Name, l.NameRaw)}, err
+}
+
+// rawOr is the name of which a detail holds text, and bytes where that is not enough.
+func rawOr(text string, raw []byte) string {
+	if raw != nil {
+		return string(raw)
+	}
+	return text
+}
+
+func (b *bench) writeOI(mdt int, f lustre.FID, after store.Bytes) error {
+	file, err := b.oiFile(mdt, f)
+	if err != nil {
+		return err
+	}
+	e := b.edits[mdt]
+	_, err = e.OIFind(file, f)
+	if err != nil && !errors.Is(err, ext4edit.ErrAbsent) {
+		return err
+	}
+	there := err == nil
+	if after == nil {
+		return e.OIRemove(file, f)
+	}
+	var rec oiRecord
+	if err := json.Unmarshal(after, &rec); err != nil {
+		return err
+	}
+	x := lustre.OIEntry{FID: f, Ino: rec.Inode, Generation: rec.Generation}
+	if there {
+		return e.OIReplace(file, x)
+	}
+	return e.OIInsert(file, x)
+}
+
+// makeInode makes what a record says and gives its number.
+func (b *bench) makeInode(mdt int, after store.Bytes) (uint32, error) {
+	var rec inodeRecord
+	if err := json.Unmarshal(after, &rec); err != nil {
+		return 0, err
+	}
+	typ, err := typeNumber(rec.Type)
+	if err != nil {
+		return 0, err
+	}
+	n := ext4edit.NewInode{Near: rec.Near, Mode: rec.Mode}
+	if typ == ext4.TypeDir {
+		fid, err := bigFID(rec.UpFID)
+		if err != nil {
+			return 0, err
+		}
+		return b.edits[mdt].MakeDir(n, rec.Up, fid)
+	}
+	n.Mode |= ext4.ModeRegular
+	return b.edits[mdt].AllocInode(n)
+}
+
+func (b *bench) writeSpace(mdt int, after store.Bytes) error {
+	var rec seqRecord
+	if err := json.Unmarshal(after, &rec); err != nil {
+		return err
+	}
+	start, err := strconv.ParseUint(rec.Start, 0, 64)
+	if err != nil {
+		return err
+	}
+	_, _, ino, err := b.space(mdt)
+	if err != nil {
+		return err
+	}
+	return b.edits[mdt].WriteFile(ino, 0, binary.LittleEndian.AppendUint64(nil, start))
+}
