@@ -248,7 +248,7 @@ func (p *planner) proposal(ctx context.Context, decisions []store.Decision) (*st
 	for _, c := range files {
 		add(c.Note, false, []store.Change{c})
 	}
-	if err := p.after.rebase(); err != nil {
+	if err := errors.Join(p.finish(), p.after.rebase()); err != nil {
 		return nil, err
 	}
 	if p.live {

@@ -450,3 +450,39 @@ func TestManyFindings(t *testing.T) {
 	}
 	b.undo()
 }
+
+// TestPlansAreEqual makes a plan twice: what is kept in maps must not show.
+func TestPlansAreEqual(t *testing.T) {
+	b := node(t)
+	if _, err := dmlab.Damage(t.Context(), b.dir, 5, []lab.Injury{{Class: NoDevice, Count: 3}, {Class: DanglingBackend, Count: 2}, {Class: BacklinkMissing, Count: 2}}); err != nil {
+		t.Fatal(err)
+	}
+	pol, err := finding.ParsePolicy([]string{"recreate", "rewrite"}, Classes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var first string
+	for range 4 {
+		u := openSet(t, b.dir)
+		var ds []store.Decision
+		for _, f := range storetest.Check(t, u, Classes...) {
+			if a := pol.Choose(&f).Action; a != finding.Ignore && a != "" {
+				ds = append(ds, store.Decision{Finding: f, Action: a})
+			}
+		}
+		prop, err := u.Plan(t.Context(), t.TempDir(), ds)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := json.Marshal(prop)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first == "" {
+			first = string(text)
+		}
+		if len(ds) == 0 || string(text) != first {
+			t.Fatalf("%d decisions, plan\n%s\nbefore\n%s", len(ds), text, first)
+		}
+	}
+}

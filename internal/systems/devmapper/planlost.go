@@ -3,7 +3,6 @@ package devmapper
 import (
 	"encoding/binary"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -335,9 +334,22 @@ func (p *planner) linkEntry(k nsKey, backend string) error {
 		return err
 	}
 	n := p.entered[pk]
-	n.children = append(slices.Clip(n.children), k.key)
+	n.children = append(n.children, k.key)
 	put(&p.trail, p.entered, pk, n)
-	return p.putEntry(pk) // now with its child
+	return nil
+}
+
+// finish writes the new entries with the children that they got after they were added: once, since there may be thousands.
+func (p *planner) finish() error {
+	for k, n := range p.entered {
+		if len(n.children) == 0 {
+			continue
+		}
+		if err := p.putEntry(k); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // putEntry writes a new entry, with the children that it is known to have.

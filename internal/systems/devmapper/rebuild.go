@@ -227,6 +227,9 @@ func (u *unit) putProven(ctx context.Context, to string, r *recovered) (int, err
 			r.proven = append(r.proven, f.Subject)
 		}
 	}
+	if err := p.finish(); err != nil {
+		return 0, err
+	}
 	var mine []store.Change
 	for _, c := range p.e.changes() {
 		if c.Target == filepath.Base(to) {
