@@ -193,7 +193,8 @@ func (e *Edit) allocInodeIn(g uint32, dir bool) (uint32, error) {
 			if d.ItableUn > per {
 				return 0, damaged("group %d says that %d inodes were never used", g, d.ItableUn)
 			}
-			d.ItableUn = min(d.ItableUn, per-bit-1)
+			// More inodes that were never used than free ones, as after an edit by hand, are refused by e2fsck.
+			d.ItableUn = min(d.ItableUn, per-bit-1, d.FreeInodes)
 			// The kernel writes the block bitmap of a group together with its first inode.
 			if err := e.loadBlocks(d); err != nil {
 				return 0, err
