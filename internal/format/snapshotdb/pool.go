@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 
 	"fettle/internal/format/boltfile"
@@ -145,6 +147,28 @@ func EncodeDevice(d *Device) []byte {
 	b, err := json.Marshal(jsonDevice{ID: d.ID, Size: d.Size, Name: d.Name, Parent: d.Parent, State: d.State, Error: d.Error})
 	if err != nil {
 		panic(err) // numbers and strings always marshal
+	}
+	return b
+}
+
+// ChangeDevice writes a record with the fields of d. Fields of old that this package does not know, of a newer containerd, are kept behind
+// them, in the order of their names.
+func ChangeDevice(old []byte, d *Device) []byte {
+	b := EncodeDevice(d)
+	var was, known map[string]json.RawMessage
+	if json.Unmarshal(old, &was) != nil || json.Unmarshal(b, &known) != nil {
+		return b // nothing of the old record can be told apart
+	}
+	for _, name := range slices.Sorted(maps.Keys(was)) {
+		if _, ok := known[name]; ok {
+			continue
+		}
+		key, err := json.Marshal(name)
+		if err != nil {
+			panic(err) // a string always marshals
+		}
+		b = append(append(append(append(b[:len(b)-1], ','), key...), ':'), was[name]...)
+		b = append(b, '}')
 	}
 	return b
 }

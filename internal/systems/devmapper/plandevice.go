@@ -68,7 +68,7 @@ func (p *planner) setRecord(rec *snapshotdb.Device, change func(*snapshotdb.Devi
 		return fmt.Errorf("record %s: %w", rec.Key, d.Err)
 	}
 	change(&d)
-	return p.e.set(p.target(p.u.pool), addr, snapshotdb.EncodeDevice(&d), fmt.Sprintf("device %s: device id %d, state %s", rec.Key, d.ID, d.State))
+	return p.e.set(p.target(p.u.pool), addr, snapshotdb.ChangeDevice(now, &d), fmt.Sprintf("device %s: device id %d, state %s", rec.Key, d.ID, d.State))
 }
 
 // dropRecord removes a device record.

@@ -172,8 +172,8 @@ func (u *unit) complete(ctx context.Context, path, to string, r *recovered) erro
 	}
 	defer n.close()
 	n.layout.live = false
-	// What refers to a record that was put in can be proven only then, so some rounds may be needed: one for each level of parents.
-	for range 64 {
+	// What refers to a record that was put in can be proven only then, so some rounds may be needed: one for each level of parents at most.
+	for range maxRounds {
 		n.forget()
 		if err := n.analyse(ctx); err != nil {
 			return err
@@ -300,3 +300,6 @@ func (p *planner) close() {
 	p.e.close()
 	p.after.close()
 }
+
+// maxRounds bounds the rounds of proof. containerd allows 127 layers above each other.
+const maxRounds = 256
