@@ -16,21 +16,26 @@ import (
 
 // reportFlags choose the form of a report.
 type reportFlags struct {
-	html, sarif, junit bool
-	out                string
-	most               int
+	html, sarif, junit, lfsck bool
+	out                       string
+	most                      int
 }
 
 func (a *App) newReport() *cobra.Command {
 	var f reportFlags
 	c := verb(cobra.Command{
 		Use:   "report RUN",
-		Short: "Write a run as text, HTML, JSON, SARIF or JUnit",
+		Short: "Write a run as text, HTML, JSON, SARIF, JUnit or LFSCK's counters",
 		Long: `Writes the findings and the summary of a run in a form to read or to hand on: text (the default), one self-contained HTML
-page, JSON lines (--json), SARIF 2.1.0 or JUnit XML.`,
+page, JSON lines (--json), SARIF 2.1.0 or JUnit XML.
+
+--lfsck writes a check of a Lustre file system as "lctl get_param -n mdd.*.lfsck_namespace" would, for scripts that parse that:
+one block for all MDTs. Before a repair it looks like a dry run, with counters of what was found (_inconsistent); afterwards the
+counters are of what was repaired (_repaired). Findings that LFSCK has no counter for are in unknown_inconsistency.`,
 		Example: `  fettle report last --html -o report.html
   fettle report last --sarif -o fettle.sarif
-  fettle report last --json | jq .`,
+  fettle report last --json | jq .
+  fettle report last --lfsck | awk '/_inconsistent: [1-9]/'`,
 		Args:              wants(1, 1, "a run"),
 		ValidArgsFunction: a.completeRuns,
 		RunE:              func(_ *cobra.Command, args []string) error { return a.report(args[0], &f) },
@@ -39,6 +44,7 @@ page, JSON lines (--json), SARIF 2.1.0 or JUnit XML.`,
 	p.BoolVar(&f.html, "html", false, "one self-contained HTML page")
 	p.BoolVar(&f.sarif, "sarif", false, "SARIF 2.1.0")
 	p.BoolVar(&f.junit, "junit", false, "JUnit XML")
+	p.BoolVar(&f.lfsck, "lfsck", false, "the fields of LFSCK's lfsck_namespace, for runs on Lustre")
 	p.StringVarP(&f.out, "output", "o", "", "write to `FILE` instead of standard output")
 	p.IntVar(&f.most, "max", 0, "show at most `N` findings of a class in text and HTML")
 	return c
@@ -46,13 +52,13 @@ page, JSON lines (--json), SARIF 2.1.0 or JUnit XML.`,
 
 func (a *App) report(run string, f *reportFlags) error {
 	n := 0
-	for _, b := range []bool{f.html, f.sarif, f.junit, a.json} {
+	for _, b := range []bool{f.html, f.sarif, f.junit, f.lfsck, a.json} {
 		if b {
 			n++
 		}
 	}
 	if n > 1 {
-		return usagef("give one of --html, --json, --sarif, --junit", "only one format at a time")
+		return usagef("give one of --html, --json, --sarif, --junit, --lfsck", "only one format at a time")
 	}
 	if f.most < 0 {
 		return usagef("", "--max %d makes no sense", f.most)
@@ -76,6 +82,8 @@ func (a *App) report(run string, f *reportFlags) error {
 			return report.SARIF(w, src)
 		case f.junit:
 			return report.JUnit(w, src)
+		case f.lfsck:
+			return lfsckReport(w, r, sum)
 		case a.json:
 			if err := report.Lines(w, src.Each()); err != nil {
 				return err

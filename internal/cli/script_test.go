@@ -27,7 +27,7 @@ func testMain() {
 }
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"fettle": testMain, "dmfettle": devmapperMain})
+	testscript.Main(m, map[string]func(){"fettle": testMain, "dmfettle": devmapperMain, "mdtfettle": lustreMain})
 }
 
 func TestScripts(t *testing.T) {

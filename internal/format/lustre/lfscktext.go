@@ -23,6 +23,7 @@ const (
 	LFSCKCompleted = 3
 	LFSCKFailed    = 4
 	LFSCKStopped   = 5
+	LFSCKCrashed   = 7
 	LFSCKPartial   = 8
 )
 

@@ -178,6 +178,8 @@ func (errNoNode) Is(target error) bool { return target == fs.ErrNotExist }
 // maxFollow bounds how many symbolic links one lookup follows.
 const maxFollow = 40
 
+var errLoop = errors.New("too many symbolic links")
+
 // Lookup implements store.View. Symbolic links with an absolute target lead out of the file system, which is mounted somewhere: they
 // are not followed.
 func (v *view) Lookup(ctx context.Context, path []string, follow bool) (store.Node, error) {
@@ -202,7 +204,7 @@ func (v *view) walk(ctx context.Context, path []string, follow bool, links *int)
 			continue
 		}
 		if *links++; *links > maxFollow {
-			return n, errors.New("too many symbolic links")
+			return n, errLoop
 		}
 		to, err := v.Resolve(ctx, at.Path, escapeLink(n.Link))
 		if err != nil {
@@ -212,8 +214,8 @@ func (v *view) walk(ctx context.Context, path []string, follow bool, links *int)
 		switch {
 		case err == nil:
 			n = target
-		case !last || !errors.Is(err, fs.ErrNotExist):
-			return n, err
+		case !last || !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errLoop):
+			return n, err // a last link that leads nowhere is shown itself
 		}
 	}
 	return n, nil
