@@ -144,6 +144,9 @@ func (p *planner) order(decisions []store.Decision) ([]doing, error) {
 			}
 		}
 		roots[f.Seq] = x.root
+		if f.Class == BadNlink {
+			x.root = f.Seq // counts are set when everything that is counted is right
+		}
 		if have, ok := first[x.root]; !ok || x.rank < have {
 			first[x.root] = x.rank
 		}

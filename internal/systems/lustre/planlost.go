@@ -152,9 +152,6 @@ func (p *planner) stripe(at place, e *namedEntry) error {
 
 // actStripe makes an empty shard for which the master has no name.
 func (p *planner) actStripe(x *doing) (string, error) {
-	if x.act == Keep {
-		return "left as it is: names in that shard stay out of reach", nil
-	}
 	master, _, err := p.object(&x.d)
 	if err != nil {
 		return "", err
@@ -164,8 +161,13 @@ func (p *planner) actStripe(x *doing) (string, error) {
 		return "", err
 	}
 	v, ok := p.lmv(master)
-	if !ok {
+	switch {
+	case !ok:
 		return "", left("the layout of the master cannot be read")
+	case len(have) >= int(v.Count):
+		return "put right together with what caused it", nil
+	case x.act == Keep:
+		return "left as it is: names in that shard stay out of reach", nil
 	}
 	n := 0
 	for k := range int(v.Count) {
@@ -315,9 +317,6 @@ func (p *planner) freeLostName(dir place, n lustre.LostName) (string, error) {
 
 // quarantine gives an object a name in lost+found.
 func (p *planner) quarantine(x *doing) (string, error) {
-	if x.f.Class == DuplicateFID {
-		return "", left("an object needs a FID of its own to get a name")
-	}
 	at, fid, err := p.object(&x.d)
 	if err != nil {
 		return "", err

@@ -303,11 +303,19 @@ func (p *planner) actTarget(x *doing) (string, error) {
 		return "entry made", p.settle(at, fid, false)
 	case RemoteStale:
 		return p.staleRemote(x)
-	case IndexMissing:
-		return fmt.Sprintf("entry made: inode %d", at.ino), p.fileIndex(at, fid)
 	}
-	if x.d.WantInode != 0 {
-		return fmt.Sprintf("entry leads to inode %d", at.ino), p.fileIndex(at, fid)
+	return p.actIndex(x, at, fid)
+}
+
+// actIndex puts an entry of the object index right.
+func (p *planner) actIndex(x *doing, at place, fid lustre.FID) (string, error) {
+	if x.f.Class == IndexMissing || x.d.WantInode != 0 {
+		l, ok := p.lma(at.mdt, at.ino)
+		if !ok {
+			return "", left("inode %d does not say which object it is", at.ino)
+		}
+		// Which object the inode is may have been corrected: then its own FID is what the index has to have.
+		return fmt.Sprintf("%v is inode %d in the object index", l.FID, at.ino), p.fileIndex(at, l.FID)
 	}
 	if _, ok := p.made[fid]; ok {
 		return "the object is there again", nil
