@@ -130,6 +130,9 @@ func (v *view) Stat(_ context.Context, n store.Node) ([]store.Field, error) {
 	if th.trouble != "" {
 		add("trouble", "%s", th.trouble)
 	}
+	if l, ok := lustre.ParseLostName(n.Name()); ok {
+		add("such a name means", "%s", l.Explain())
+	}
 	if r := th.entry; r != nil {
 		fid := "no FID"
 		if r.hasFID {
