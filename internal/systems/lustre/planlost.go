@@ -3,6 +3,7 @@ package lustre
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"fettle/internal/finding"
 	"fettle/internal/format/ext4"
@@ -89,6 +90,9 @@ func (p *planner) finish(at place, fid lustre.FID, e *namedEntry) error {
 	return p.settle(at, fid, k.local(at.mdt))
 }
 
+// noteLayout is what remains to be done for files.
+const noteLayout = "files that are made anew are empty; if their data is still on the OSTs, lctl lfsck_start -t layout -o on the running file system brings it back"
+
 // recreate makes an empty object with a FID that is lost, for a name that is there or about to be.
 func (p *planner) recreate(fid lustre.FID, e *namedEntry) (place, error) {
 	home, known := p.u.home(fid)
@@ -102,6 +106,9 @@ func (p *planner) recreate(fid lustre.FID, e *namedEntry) (place, error) {
 	at, err := p.newObject(home, fid, dir, e.dir)
 	if err != nil {
 		return at, err
+	}
+	if !dir && !slices.Contains(p.notes, noteLayout) {
+		p.notes = append(slices.Clone(p.notes), noteLayout)
 	}
 	if err := p.stripe(at, e); err != nil {
 		return at, err
