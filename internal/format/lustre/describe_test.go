@@ -36,6 +36,12 @@ func TestDescribe(t *testing.T) {
 			}
 		}
 	}
+	for want, l := range map[string]LOV{"v3 owner=[0x200000007:0x1:0x0] components=1 objects=4": {Magic: LOVv3, Owner: FIDRoot, Components: 1, Objects: 4}, "foreign": {Magic: LOVForeign},
+		"magic=0x00000007 owner=[0x0:0x0:0x0] components=0 objects=0 released data-on-mdt": {Magic: 7, Released: true, OnMDT: true}} {
+		if got := l.String(); got != want {
+			t.Errorf("%#v is %q, want %q", l, got, want)
+		}
+	}
 	if text, ok := Describe("user.x", nil); ok {
 		t.Errorf("user.x is described: %s", text)
 	}

@@ -40,6 +40,29 @@ type LOV struct {
 	Released, OnMDT bool
 }
 
+// String gives the layout in one line.
+func (l LOV) String() string {
+	kind := fmt.Sprintf("magic=0x%08x", l.Magic)
+	switch l.Magic &^ LOVDefined {
+	case LOVv1 &^ LOVDefined:
+		kind = "v1"
+	case LOVv3 &^ LOVDefined:
+		kind = "v3"
+	case LOVComposite &^ LOVDefined:
+		kind = "composite"
+	case LOVForeign &^ LOVDefined:
+		return "foreign"
+	}
+	text := fmt.Sprintf("%s owner=%v components=%d objects=%d", kind, l.Owner, l.Components, l.Objects)
+	if l.Released {
+		text += " released"
+	}
+	if l.OnMDT {
+		text += " data-on-mdt"
+	}
+	return text
+}
+
 // DecodeLOV reads trusted.lov as far as it is understood here. A foreign layout gives Magic only.
 func DecodeLOV(b []byte) (LOV, error) {
 	if len(b) < 4 {

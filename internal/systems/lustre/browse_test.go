@@ -319,6 +319,10 @@ func TestBrowseClientList(t *testing.T) {
 	if all := visitAll(t, v); len(all.trouble)+len(all.partly) > 0 {
 		t.Errorf("the real file system shows %v %v", all.trouble, all.partly)
 	}
+	link, err := v.Lookup(t.Context(), []string{"remote_dir", "rc0.d", "K03rhnsd"}, true)
+	if err != nil || v.Format(link.Path) != "remote_dir/init.d/rhnsd" {
+		t.Errorf("the link rc0.d/K03rhnsd leads to %s (%v)", v.Format(link.Path), err)
+	}
 	for list, top := range map[string]string{"client-list.txt.zst": "remote_dir", "client-list2.txt.zst": "striped_dir_old"} {
 		want := clientList(t, filepath.Join(fixtures(t), "lustre-2.10.0-dne2", list))
 		if len(want) < 20 {
@@ -351,6 +355,16 @@ func TestBrowseClientList(t *testing.T) {
 		if len(got) != len(want) {
 			t.Errorf("%s: %d names, the client saw %d", top, len(got), len(want))
 		}
+	}
+}
+
+// Real images with damage of every kind are shown with what is wrong, and nothing breaks.
+func TestBrowseDamageCases(t *testing.T) {
+	whole := pair(t)
+	for _, c := range damageCases(t) {
+		c.apply(t, whole, false)
+		visitHurt(t, browsePaths(t, whole...))
+		c.apply(t, whole, true)
 	}
 }
 
