@@ -235,7 +235,7 @@ func (v *view) child(ctx context.Context, n store.Node, name string) (*thing, er
 	case th.raw:
 		r, ok := v.find(th.at, name)
 		if !ok {
-			return nil, errNoNode{v.hidden(th.at)}
+			return nil, errNoNode{v.hidden(ctx, th.at)}
 		}
 		return v.rawThing(th.at, r), nil
 	case th.fids || th.fid == lustre.FIDDotLustreFID:
@@ -252,7 +252,7 @@ func (v *view) below(ctx context.Context, name string) (*thing, error) {
 		if err == nil || !errors.Is(err, fs.ErrNotExist) {
 			return th, err
 		}
-		why = v.hidden(p)
+		why = v.hidden(ctx, p)
 	}
 	for i, t := range v.targets {
 		if t.name() == name {

@@ -115,7 +115,7 @@ func (v *view) named(ctx context.Context, th *thing, name string) (*thing, error
 		if r, ok := v.find(th.at, name); ok {
 			return v.follow(ctx, th.at, r)
 		}
-		return nil, errNoNode{v.hidden(th.at)}
+		return nil, errNoNode{v.hidden(ctx, th.at)}
 	}
 	right := func(sh shard) bool { return s.fits(name, sh.index) == "" }
 	for _, turn := range []bool{true, false} {
@@ -228,8 +228,8 @@ func (v *view) readDir(ctx context.Context, dir place, fn func(dirRecord) error)
 }
 
 // hidden says what hides names of a directory, "" if nothing does.
-func (v *view) hidden(dir place) string {
-	if err := v.readDir(context.Background(), dir, func(dirRecord) error { return nil }); err != nil {
+func (v *view) hidden(ctx context.Context, dir place) string {
+	if err := v.readDir(ctx, dir, func(dirRecord) error { return nil }); err != nil {
 		return err.Error()
 	}
 	return ""
