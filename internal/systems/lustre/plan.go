@@ -37,6 +37,7 @@ type planner struct {
 	dangles  map[lustre.FID]waiting // names of objects that are gone and stay
 	made     map[lustre.FID]place   // objects that the plan makes
 	lost     map[int]place          // lost+found/MDTxxxx by place of the target
+	avoid    map[int][]uint32       // free inodes whose numbers names still have
 	back     []func()               // take back what the running decision did to the maps
 }
 
@@ -84,7 +85,7 @@ func (u *unit) Plan(ctx context.Context, work string, decisions []store.Decision
 		return nil, err
 	}
 	p := &planner{bench: b, u: u, outcomes: map[int]*store.Outcome{}, spare: map[spareKey]uint32{}, used: map[place]bool{},
-		dangles: map[lustre.FID]waiting{}, made: map[lustre.FID]place{}, lost: map[int]place{}, full: 1 + len(decisions)/200}
+		dangles: map[lustre.FID]waiting{}, made: map[lustre.FID]place{}, lost: map[int]place{}, avoid: map[int][]uint32{}, full: 1 + len(decisions)/200}
 	list, err := p.order(decisions)
 	if err != nil {
 		return nil, err
@@ -164,6 +165,13 @@ func (p *planner) foresee(x *doing) {
 	if err != nil {
 		return
 	}
+	if e := x.d.Entry; e != nil && (x.f.Class == DanglingName || x.f.Class == AgentMissing) {
+		if mdt, ok := p.u.places[e.MDT]; ok && len(p.avoid[mdt]) < maxAvoided {
+			if used, err := p.edits[mdt].InUse(e.Inode); err == nil && !used {
+				p.avoid[mdt] = append(p.avoid[mdt], e.Inode)
+			}
+		}
+	}
 	switch {
 	case x.f.Class == AgentStale && x.act == finding.Discard:
 		if at, ok := p.objectPlace(&x.d); ok {
@@ -177,6 +185,9 @@ func (p *planner) foresee(x *doing) {
 		}
 	}
 }
+
+// maxAvoided bounds how many inodes are passed over when one is made.
+const maxAvoided = 64
 
 // crowded tells whether the open step has enough.
 func (p *planner) crowded() bool {

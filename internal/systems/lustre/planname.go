@@ -154,6 +154,7 @@ func (p *planner) standIn(at place, fid lustre.FID, e *namedEntry) (uint32, erro
 
 // newInode makes an inode and gives its number.
 func (p *planner) newInode(mdt int, rec inodeRecord, note string) (uint32, error) {
+	rec.Not = p.avoid[mdt]
 	ino, err := p.makeInode(mdt, encode(rec))
 	if err != nil {
 		return 0, err

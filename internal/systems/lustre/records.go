@@ -83,6 +83,8 @@ type inodeRecord struct {
 	Up    uint32 `json:"up,omitempty"`
 	UpFID string `json:"up_fid,omitempty"`
 	Agent string `json:"agent_of,omitempty"`
+	// Not are free inodes that are passed over, because names of lost objects still have their numbers.
+	Not []uint32 `json:"not,omitempty"`
 }
 
 // seqRecord is the space of sequences: from Start up to, not including, End.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"fettle/internal/format/ext4"
@@ -223,6 +224,26 @@ func (b *bench) makeInode(mdt int, after store.Bytes) (uint32, error) {
 	if err := json.Unmarshal(after, &rec); err != nil {
 		return 0, err
 	}
+	var passed []uint32
+	for {
+		ino, err := b.allocate(mdt, &rec)
+		if err != nil {
+			return 0, err
+		}
+		if slices.Contains(rec.Not, ino) && !slices.Contains(passed, ino) {
+			passed = append(passed, ino)
+			continue
+		}
+		for _, p := range passed {
+			if err := b.edits[mdt].FreeInode(p); err != nil {
+				return 0, err
+			}
+		}
+		return ino, nil
+	}
+}
+
+func (b *bench) allocate(mdt int, rec *inodeRecord) (uint32, error) {
 	typ, err := typeNumber(rec.Type)
 	if err != nil {
 		return 0, err
