@@ -1,0 +1,245 @@
+package lustre
+
+import (
+	"errors"
+	"fmt"
+
+	"fettle/internal/format/ext4"
+	"fettle/internal/format/lustre"
+)
+
+// reattach gives an object the names back that its link EA tells of. Where none is free it goes to lost+found.
+func (p *planner) reattach(x *doing) (string, error) {
+	at, fid, err := p.object(&x.d)
+	if err != nil {
+		return "", err
+	}
+	wanted, err := p.detailLinks(x.d.Links)
+	if err != nil {
+		return "", err
+	}
+	if first := (linkDetail{x.d.Parent, x.d.Name, x.d.NameRaw}); first.Parent != "" {
+		l, err := first.link()
+		if err != nil {
+			return "", err
+		}
+		wanted = append([]lustre.Link{l}, wanted...)
+	}
+	in, err := p.inode(at.mdt, at.ino)
+	if err != nil {
+		return "", err
+	}
+	if in.IsDir() || x.f.Class == LostName {
+		wanted = wanted[:min(1, len(wanted))]
+	}
+	var got *namedEntry
+	for i, l := range wanted {
+		e, err := p.place(at, fid, l, i == 0)
+		if why := (*leftError)(nil); errors.As(err, &why) && (i > 0 || x.f.Class != LostName) {
+			continue // taken, or out of reach
+		}
+		if err != nil {
+			return "", err
+		}
+		if got == nil {
+			got = e
+		}
+	}
+	if got == nil {
+		return p.quarantine(x)
+	}
+	if err := p.leaveBackend(at); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("is %q in %s again", shown(got.name), p.dirText(got.dir)), p.finish(at, fid, got)
+}
+
+// place puts one name back. A lost directory is made anew for it if makes is set.
+func (p *planner) place(at place, fid lustre.FID, l lustre.Link, makes bool) (*namedEntry, error) {
+	if !l.Parent.Sane() || lustre.BadName(l.Name) != "" {
+		return nil, left("%q in %v is no possible name", shown(l.Name), l.Parent)
+	}
+	dir, ok, err := p.find(l.Parent)
+	if err != nil {
+		return nil, err
+	}
+	if !ok && !makes {
+		return nil, left("the directory %v is gone", l.Parent)
+	}
+	if !ok {
+		if dir, err = p.makeParent(l.Parent, l.Name); err != nil {
+			return nil, err
+		}
+	}
+	if _, rec, err := p.dirent(dir.mdt, dir.ino, l.Name); err != nil {
+		return nil, err
+	} else if rec != nil {
+		e := &namedEntry{dir, l.Name, *rec}
+		if !p.leads(e, at, fid) && !p.waits(e) {
+			return nil, left("the name %q leads to %s", shown(l.Name), rec.FID)
+		}
+	}
+	if err := p.attach(at, fid, dir, l.Name); err != nil {
+		return nil, err
+	}
+	return p.lookupName(dir, l.Name)
+}
+
+// makeParent makes a lost directory anew: under the name that still leads to it, else in lost+found.
+func (p *planner) makeParent(fid lustre.FID, child string) (place, error) {
+	if w, ok := p.dangles[fid]; ok {
+		if e, err := p.entry(w.e); err == nil {
+			if o := p.outcomes[w.seq]; o != nil {
+				was := *o
+				p.back = append(p.back, func() { *o = was })
+				o.Result = "the name stays; an empty directory was made for objects that say they were in it"
+			}
+			e.rec.Type = typeName(ext4.TypeDir)
+			return p.recreate(fid, e)
+		}
+	}
+	home, known := p.u.home(fid)
+	if !known || home < 0 {
+		return place{}, left("the directory %v is gone, and it is not known on which MDT it was", fid)
+	}
+	dir, err := p.lostDir(home)
+	if err != nil {
+		return place{}, err
+	}
+	name, err := p.freeLostName(dir, lustre.LostName{Object: fid, Type: lustre.LostParent, Slot: -1})
+	if err != nil {
+		return place{}, err
+	}
+	return p.recreate(fid, &namedEntry{dir: dir, name: name, rec: direntRecord{Type: typeName(ext4.TypeDir)}})
+}
+
+// freeLostName finds a name that is not taken.
+func (p *planner) freeLostName(dir place, n lustre.LostName) (string, error) {
+	for ; n.N < 1000; n.N++ {
+		if taken, err := p.has(dir, n.String()); err != nil || !taken {
+			return n.String(), err
+		}
+	}
+	return "", left("all names for it in lost+found are taken")
+}
+
+// quarantine gives an object a name in lost+found.
+func (p *planner) quarantine(x *doing) (string, error) {
+	at, fid, err := p.object(&x.d)
+	if err != nil {
+		return "", err
+	}
+	n, ok := lustre.ParseLostName(x.d.LostName)
+	if !ok {
+		n = lustre.LostName{Object: fid, Type: lustre.LostOrphan, Slot: -1}
+	}
+	dir, err := p.lostDir(at.mdt)
+	if err != nil {
+		return "", err
+	}
+	name, err := p.freeLostName(dir, n)
+	if err != nil {
+		return "", err
+	}
+	if n.Type == lustre.LostShard { // as an ordinary directory what is in it can be reached
+		if err := p.set(at.mdt, address(recLMV, at.ino), nil, "LMV of "+fid.String()); err != nil {
+			return "", err
+		}
+		if err := p.flagLMA(at, 0, lustre.LMAIStriped); err != nil {
+			return "", err
+		}
+	}
+	if err := p.attach(at, fid, dir, name); err != nil {
+		return "", err
+	}
+	if err := p.leaveBackend(at); err != nil {
+		return "", err
+	}
+	e := &namedEntry{dir: dir, name: name}
+	return fmt.Sprintf("is .lustre/lost+found/%s/%s now. %s", lustre.MDTName(p.u.indexes[at.mdt]), name, n.Explain()), p.finish(at, fid, e)
+}
+
+// forgetLost corrects link EA and link count of a file that is not to get a lost name back.
+func (p *planner) forgetLost(x *doing) (string, error) {
+	at, fid, err := p.object(&x.d)
+	if err != nil {
+		return "", err
+	}
+	k, err := p.namesOf(at, fid, nil)
+	if err != nil {
+		return "", err
+	}
+	if k.hidden > 0 || len(k.links) == 0 {
+		return "", left("not all of its names can be seen")
+	}
+	if err := p.putLinkEA(at, k.links, 0); err != nil {
+		return "", err
+	}
+	p.lose(fmt.Sprintf("the name %q", x.d.Name))
+	return "link EA and link count set to the names that there are", p.putLinks(at, len(k.links))
+}
+
+// leaveBackend takes an object out of the target's own lost+found, where e2fsck put it.
+func (p *planner) leaveBackend(at place) error {
+	_, lf, err := p.dirent(at.mdt, ext4.InoRoot, "lost+found")
+	if err != nil || lf == nil {
+		return err
+	}
+	dir := place{at.mdt, lf.Inode}
+	e, err := p.lookupName(dir, fmt.Sprintf("#%d", at.ino))
+	if why := (*leftError)(nil); errors.As(err, &why) {
+		return nil
+	}
+	if err != nil || e.rec.Inode != at.ino {
+		return err
+	}
+	return p.detach(e)
+}
+
+// lostDir gives .lustre/lost+found/MDTxxxx of a target, which is made if it is not there.
+func (p *planner) lostDir(mdt int) (place, error) {
+	if at, ok := p.lost[mdt]; ok {
+		return at, nil
+	}
+	zero, ok := p.u.places[0]
+	if !ok || p.u.targets[zero].marks.root == 0 {
+		return place{}, left("MDT0000 was not given, which has lost+found")
+	}
+	dir := place{zero, p.u.targets[zero].marks.root}
+	for _, name := range []string{".lustre", "lost+found"} {
+		e, err := p.lookupName(dir, name)
+		if err != nil {
+			return place{}, err
+		}
+		dir.ino = e.rec.Inode
+	}
+	name := lustre.MDTName(p.u.indexes[mdt])
+	_, rec, err := p.dirent(dir.mdt, dir.ino, name)
+	if err != nil {
+		return place{}, err
+	}
+	if rec != nil {
+		fid, err := lustre.ParseFID(rec.FID)
+		if err != nil {
+			return place{}, left("lost+found/%s has no FID", name)
+		}
+		at, ok, err := p.find(fid)
+		if err == nil && !ok {
+			err = left("lost+found/%s leads to %v, which is gone", name, fid)
+		}
+		return at, err
+	}
+	fid, err := p.newFID(mdt)
+	if err != nil {
+		return place{}, err
+	}
+	at, err := p.newObject(mdt, fid, true, dir)
+	if err != nil {
+		return at, err
+	}
+	if err := p.attach(at, fid, dir, name); err != nil {
+		return at, err
+	}
+	keep(p, p.lost, mdt, at)
+	return at, p.finish(at, fid, &namedEntry{dir: dir, name: name})
+}
