@@ -3,6 +3,7 @@ package thinmeta
 import (
 	"context"
 	"errors"
+	"fettle/internal/format/quietfile"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -53,7 +54,7 @@ func writeImage(t *testing.T, dir string) string {
 // TestDirect reads past the page cache, as is done with block devices: all reads must be aligned.
 func TestDirect(t *testing.T) {
 	path := writeImage(t, t.TempDir())
-	direct, err := openWith(path, unix.O_DIRECT)
+	direct, _, err := quietfile.Open(path, unix.O_DIRECT)
 	if err != nil {
 		t.Skipf("no O_DIRECT here: %v", err)
 	}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -15,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"fettle/internal/format/boltfile"
+	"fettle/internal/format/quietfile"
 	"fettle/internal/format/snapshotdb"
 	"fettle/internal/format/thinmeta"
 	"fettle/internal/store"
@@ -184,7 +184,7 @@ func (v *view) readFile(ctx context.Context, f fileNode, w io.Writer) error {
 	case f.isDir:
 		return errors.New("it is a directory")
 	case f.thin:
-		in, err := os.Open(v.u.thinPath())
+		in, _, err := quietfile.Open(v.u.thinPath(), 0)
 		if err != nil {
 			return err
 		}

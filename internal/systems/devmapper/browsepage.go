@@ -7,12 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 
 	"fettle/internal/fault"
+	"fettle/internal/format/quietfile"
 	"fettle/internal/format/thinmeta"
 	"fettle/internal/store"
 )
@@ -60,7 +60,7 @@ func (v *view) boltPage(l *boltLayer, n uint64, w io.Writer) error {
 	if n > uint64(l.file.Size()/size) {
 		return fmt.Errorf("%s has %d pages of %d bytes; there is no page %d", l.target, l.file.Size()/size, size, n)
 	}
-	f, err := os.Open(l.read)
+	f, _, err := quietfile.Open(l.read, 0)
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 
 	"fettle/internal/fault"
 	"fettle/internal/format/boltfile"
+	"fettle/internal/format/quietfile"
 	"fettle/internal/format/snapshotdb"
 	"fettle/internal/format/thinmeta"
 )
@@ -236,7 +237,7 @@ const (
 // kindOf tells what a file is by its content, or by its name when the content is past telling.
 func kindOf(path string) (kind, error) {
 	head := make([]byte, thinmeta.BlockSize)
-	f, err := os.Open(path)
+	f, _, err := quietfile.Open(path, 0)
 	if err != nil {
 		return kindNone, &fault.Error{Op: "open", Where: path, Err: errors.Unwrap(err)}
 	}

@@ -9,6 +9,7 @@ import (
 	"fettle/internal/fault"
 	"fettle/internal/format/boltedit"
 	"fettle/internal/format/boltfile"
+	"fettle/internal/format/quietfile"
 	"fettle/internal/format/snapshotdb"
 	"fettle/internal/format/thinmeta"
 	"fettle/internal/store"
@@ -145,7 +146,7 @@ func devicesKnown(f *thinmeta.File, r *thinmeta.Report) bool {
 }
 
 func (u *unit) readXML(path string) error {
-	in, err := os.Open(path)
+	in, _, err := quietfile.Open(path, 0)
 	if err != nil {
 		return &fault.Error{Op: "open", Where: path, Err: err}
 	}

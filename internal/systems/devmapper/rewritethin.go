@@ -13,6 +13,7 @@ import (
 
 	"fettle/internal/fault"
 	"fettle/internal/format/boltedit"
+	"fettle/internal/format/quietfile"
 	"fettle/internal/format/thinbuild"
 	"fettle/internal/format/thinmeta"
 )
@@ -64,7 +65,7 @@ func anewFromRaw(ctx context.Context, from, to string, e thinbuild.Edits) (*thin
 }
 
 func anewFromXML(ctx context.Context, from, to string, e thinbuild.Edits) (*thinbuild.Comparison, error) {
-	in, err := os.Open(from)
+	in, _, err := quietfile.Open(from, 0)
 	if err != nil {
 		return nil, &fault.Error{Op: "open", Where: from, Err: errors.Unwrap(err)}
 	}

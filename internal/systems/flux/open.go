@@ -12,6 +12,7 @@ import (
 
 	"fettle/internal/fault"
 	"fettle/internal/finding"
+	"fettle/internal/format/quietfile"
 	"fettle/internal/format/sqlitefile"
 	"fettle/internal/store"
 )
@@ -48,7 +49,7 @@ func (System) Recognize(path string) (bool, error) {
 	if m := fi.Mode(); !m.IsRegular() && m.Type() != fs.ModeDevice {
 		return false, nil // opening a FIFO would wait for a writer
 	}
-	f, err := os.Open(path)
+	f, _, err := quietfile.Open(path, 0)
 	if err != nil {
 		return false, err
 	}
