@@ -221,7 +221,10 @@ func (m *mending) nothing() (int, error) {
 	}
 	a.unmade(m.plan)
 	a.print("%s: %s: nothing to do by this policy, left as it is: %s", store, a.outStyle().Verdict(verdict, string(verdict)), say.Count(left, "finding"))
-	a.print("  %s", a.commandLine("policy", m.run.ID()))
+	if err := a.sayLeft(m.run); err != nil {
+		return exitError, err
+	}
+	a.print("  %s", a.commandLine("plan", m.run.ID(), "--policy", "CLASS=ACTION"))
 	return code, nil
 }
 
