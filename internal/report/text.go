@@ -142,7 +142,7 @@ func Block(w io.Writer, f *finding.Finding, st Style) {
 	for _, e := range f.Evidence {
 		width = max(width, utf8.RuneCountInString(say.Clean(e.Witness)))
 	}
-	width = min(width, 48)
+	width = min(width, 64)
 	for _, e := range f.Evidence {
 		fmt.Fprintf(w, "      %s  %s\n", st.Dim(fmt.Sprintf("%-*s", width, say.Clean(e.Witness))), say.Clean(e.Says))
 	}

@@ -21,7 +21,7 @@ type LostName struct {
 
 // Types of names in lost+found, as LFSCK's comments explain them.
 const (
-	LostOrphan    = 'O' // no name and no link EA
+	LostOrphan    = 'O' // no name, and no link EA that could give it one back
 	LostDirectory = 'D' // a directory that knew its parent, but not its name there
 	LostParent    = 'P' // made anew, because its children say that it was there
 	LostShard     = 'S' // a shard of a striped directory
@@ -82,9 +82,9 @@ func (l LostName) Explain() string {
 	}
 	switch l.Type {
 	case LostOrphan:
-		return fmt.Sprintf("%v has no link EA, and no directory names it.", l.Object)
+		return fmt.Sprintf("No directory names %v, and it has no link EA, or none whose name is still free.", l.Object)
 	case LostDirectory:
-		return fmt.Sprintf("%v has no valid link EA, so its name is unknown.%s", l.Object, of(" It said that it belongs to %v.", ""))
+		return fmt.Sprintf("No directory names %v, and it has no link EA, or none whose name is still free.%s", l.Object, of(" It said that it belongs to %v.", ""))
 	case LostParent:
 		return fmt.Sprintf("%v is a directory that was made anew under its old FID, because the link EA of other objects says that they were in it.", l.Object)
 	case LostShard:

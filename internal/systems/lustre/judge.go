@@ -5,6 +5,7 @@ import (
 
 	"fettle/internal/finding"
 	"fettle/internal/format/lustre"
+	"fettle/internal/say"
 )
 
 // judge collects what is wrong with one object. It knows the group, what was read again for it, and the file system's shape;
@@ -121,9 +122,9 @@ func (j *judge) dirText(t *written, n *name) string {
 }
 
 func (j *judge) objectSays(o *object) finding.Evidence {
-	text := fmt.Sprintf("is the %s %v with %d links", typeName(typeOf(o.mode)), j.fid, o.links)
+	text := fmt.Sprintf("is the %s %v with %s", typeName(typeOf(o.mode)), j.fid, say.Count(int(o.links), "link"))
 	if o.has(objNoLMA) {
-		text = fmt.Sprintf("is a %s without an LMA, with %d links", typeName(typeOf(o.mode)), o.links)
+		text = fmt.Sprintf("is a %s without an LMA, with %s", typeName(typeOf(o.mode)), say.Count(int(o.links), "link"))
 	}
 	return says(j.s.inodeText(o.mdt, o.ino), "%s", text)
 }

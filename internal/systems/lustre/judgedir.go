@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"fettle/internal/format/lustre"
+	"fettle/internal/say"
 )
 
 // directory judges what only directories have: one name, '..', a link count that counts sub-directories, stripes.
@@ -37,13 +38,13 @@ func (j *judge) dirLinks(o *object, d *dirSum) {
 	if have == 1 || have == want {
 		return
 	}
-	f := j.add(BadNlink, j.objectSays(o), says(j.s.inodeText(o.mdt, o.ino)+", entries", "%d sub-directories", d.subdirs)).on(j, o)
+	f := j.add(BadNlink, j.objectSays(o), says(j.s.inodeText(o.mdt, o.ino)+", entries", "sub-directories: %d", d.subdirs)).on(j, o)
 	if len(j.names) > 0 {
 		f.Evidence = append(f.Evidence, j.nameSays(0))
 		f.at(j, 0)
 	}
-	f.values(fmt.Sprintf("%d links", have), fmt.Sprintf("%d links", want))
-	f.Title = fmt.Sprintf("the directory has %d links and %d sub-directories", have, d.subdirs)
+	f.values(say.Count(have, "link"), say.Count(want, "link"))
+	f.Title = fmt.Sprintf("the directory has %s; its sub-directories make it %d", say.Count(have, "link"), want)
 	f.causes(keyHarm(o.mdt, o.ino), keyChild(j.fid)).unless(keyType(j.fid, have-want))
 }
 

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"fettle/internal/format/lustre"
+	"fettle/internal/say"
 )
 
 // linkView is the link EA of an object beside its names. In the words of the LFSCK design: L records, M names, N links.
@@ -244,8 +245,8 @@ func (j *judge) linkCount(v *linkView, back int) {
 		}
 		d.Evidence = append(d.Evidence, j.nameSays(i))
 	}
-	d.Evidence = append(d.Evidence, says("names", "%d lead to it", names))
-	d.at(j, 0).values(fmt.Sprintf("%d links", have), fmt.Sprintf("%d links", names+back))
-	d.Title = fmt.Sprintf("%d links, but %d names", have, names)
+	d.Evidence = append(d.Evidence, says("names that lead to it", "%d", names))
+	d.at(j, 0).values(say.Count(have, "link"), say.Count(names+back, "link"))
+	d.Title = fmt.Sprintf("%s, but %s", say.Count(have, "link"), say.Count(names, "name"))
 	d.Detail.Entries = j.allEntries()
 }

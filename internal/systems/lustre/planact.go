@@ -289,7 +289,7 @@ func (p *planner) linkCount(x *doing) (string, error) {
 			return "", err
 		}
 		n += 2
-	} else if _, err := fmt.Sscanf(x.d.Want, "%d links", &n); err != nil {
+	} else if _, err := fmt.Sscanf(x.d.Want, "%d link", &n); err != nil {
 		return "", left("it is not known how many links there should be")
 	}
 	return fmt.Sprintf("link count set to %d", n), p.putLinks(at, n)
