@@ -26,6 +26,9 @@ taken when nothing else is said, and a title. fettle explain CLASS tells more ab
 			systems := a.Systems
 			if len(args) == 1 {
 				s, ok := a.system(args[0])
+				if !ok && strings.Contains(args[0], "/") {
+					return usagef(a.commandLine("explain", args[0]), "%q is a class and not a system", args[0])
+				}
 				if !ok {
 					return usagef(a.supported(), "unknown system %q", args[0])
 				}
