@@ -54,6 +54,7 @@ const ranks = 3
 func keyGone(f lustre.FID) string   { return "gone " + f.String() }   // the object does not exist any more
 func keyObject(f lustre.FID) string { return "object " + f.String() } // something else is wrong with the object
 func keyLMV(f lustre.FID) string    { return "lmv " + f.String() }    // the directory's layout is wrong
+func keyCount(f lustre.FID) string  { return "count " + f.String() }  // the master counts other shards than there are
 func keyChild(f lustre.FID) string  { return "child " + f.String() }  // a sub-directory of it is lost, found or mistaken
 func keyInode(mdt int, ino uint32) string {
 	return "inode " + strconv.Itoa(mdt) + " " + strconv.Itoa(int(ino)) // it is known why no name leads to this inode

@@ -104,6 +104,10 @@ func (j *judge) dotdot(o *object, d *dirSum, n *name) {
 
 // stripe reports a fault of a striped directory or shard.
 func (j *judge) stripe(o *object, d *dirSum, p stripeFault) {
+	if p.class == MasterLMVWrong && j.told != nil && len(j.names) == 1 && j.names[0].has(nameInMaster) {
+		j.masterAlone(o, &p)
+		return
+	}
 	f := j.add(p.class, j.objectSays(o)).on(j, o)
 	if o.has(objLMV) {
 		if v, err := lustre.DecodeLMV(o.lmv); err == nil {
@@ -129,11 +133,26 @@ func (j *judge) stripe(o *object, d *dirSum, p stripeFault) {
 	case ShardName:
 		j.shardName(f, p)
 	case StripeLost:
-		f.causes(keyHarm(o.mdt, o.ino), keyChild(j.fid))
+		f.causes(keyHarm(o.mdt, o.ino), keyChild(j.fid)).unless(keyCount(j.fid))
 	case MasterName:
 	default:
 		f.provides(keyLMV(j.fid), keyObject(j.fid))
 	}
+}
+
+// masterAlone reports a master that all of its shards contradict. The group is that of one of them.
+func (j *judge) masterAlone(o *object, p *stripeFault) {
+	n := &j.names[0]
+	f := j.add(MasterLMVWrong, says(j.s.inodeText(n.mdt, n.dir)+", LMV", "%s", p.have), says("LMVs of all shards", "%s", p.want), j.nameSays(0))
+	if v, err := lustre.DecodeLMV(o.lmv); err == nil {
+		f.Evidence = append(f.Evidence, says(j.s.inodeText(o.mdt, o.ino)+", LMV", "%v", v))
+	}
+	f.inode(j.s, n.mdt, n.dir).values(p.have, p.want)
+	master := j.texts[0].parent
+	f.Subject, f.Detail.FID, f.Dir = master.String(), master.String(), place2{n.mdt, n.dir}
+	f.Rests = append(f.Rests, record{MDT: j.s.indexes[o.mdt], Inode: o.ino})
+	f.Title = "the master says " + p.have + "; all its shards say " + p.want
+	f.provides(keyLMV(master), keyObject(master), keyCount(master))
 }
 
 // shardName adds what a wrong number in the name of a shard explains: its link EA and the master's gap.

@@ -99,8 +99,15 @@ func shardFaults(a *about, o *object, n *name, lmv *lustre.LMV, trouble string) 
 	if m.Changing() {
 		return out // shards of the old and of the new layout stand side by side
 	}
-	const told = lustre.HashFlagLostLMV | lustre.HashFlagBadType // LFSCK sets these on the master only
-	if m.Count != lmv.Count || m.HashType&^told != lmv.HashType&^told {
+	if sameLayout(&m, lmv) {
+		return out
+	}
+	if a.facts != nil && a.told != nil { // all shards agree: it is the master's fault, which the first of them tells
+		if byName == 0 {
+			out = append(out, stripeFault{class: MasterLMVWrong, index: -1,
+				have: fmt.Sprintf("%d shards, hash %s", m.Count, lustre.HashName(m.HashType)), want: fmt.Sprintf("%d shards, hash %s", a.told.Count, lustre.HashName(a.told.HashType))})
+		}
+	} else {
 		out = append(out, stripeFault{class: ShardLMVWrong, index: byName,
 			have: fmt.Sprintf("%d shards, hash %s", lmv.Count, lustre.HashName(lmv.HashType)), want: fmt.Sprintf("%d shards, hash %s", m.Count, lustre.HashName(m.HashType))})
 	}

@@ -99,12 +99,23 @@ func (p *planner) relink(x *doing) (string, error) {
 		return "", err
 	}
 	overflow := uint32(0)
-	if raw, err := p.xattr(at.mdt, at.ino, recLink); err == nil && raw != nil && x.f.Class != LinkOverflow {
-		if ea, _, err := lustre.DecodeLinkEA(raw); err == nil {
-			overflow = ea.Overflow
-		}
+	if x.f.Class != LinkOverflow {
+		overflow = p.overflow(at)
 	}
 	return fmt.Sprintf("link EA set to %s", linkText(k.links)), p.putLinkEA(at, k.links, overflow)
+}
+
+// overflow is the time at which names did not fit in a link EA, 0 if all did.
+func (p *planner) overflow(at place) uint32 {
+	raw, err := p.xattr(at.mdt, at.ino, recLink)
+	if err != nil || raw == nil {
+		return 0
+	}
+	ea, _, err := lustre.DecodeLinkEA(raw)
+	if err != nil {
+		return 0
+	}
+	return ea.Overflow
 }
 
 func (p *planner) detailLinks(ds []linkDetail) ([]lustre.Link, error) {

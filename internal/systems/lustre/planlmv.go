@@ -149,40 +149,11 @@ func (p *planner) shardLMV(x *doing) (string, error) {
 	if m.Changing() {
 		return "", left("the directory's layout is being changed, and it is not known to which of the two layouts the shard belongs")
 	}
-	if v, ok := p.agreed(e.dir, m); ok {
+	if v, ok := p.world.shardsTell(nil, e.dir, &m); ok {
 		v.Index = p.u.indexes[e.dir.mdt]
 		return "all shards agree, and there are as many as they say: the layout of the master was wrong and is set to theirs", p.putLMV(e.dir, v)
 	}
 	return fmt.Sprintf("layout set to that of shard %d", *x.d.WantStripe), p.putLMV(at, shardLayout(m, *x.d.WantStripe))
-}
-
-// agreed tells whether all shards of a master, two at least, agree on a layout that is not the master's and that fits their number. To
-// change them would put all their names in the wrong place. It gives the layout for the master.
-func (p *planner) agreed(master place, m lustre.LMV) (lustre.LMV, bool) {
-	shards, err := p.shardsOf(master)
-	if err != nil || len(shards) < 2 {
-		return m, false
-	}
-	var told lustre.LMV
-	for k := range len(shards) {
-		at, ok, err := p.find(shards[k])
-		if err != nil || !ok {
-			return m, false
-		}
-		v, ok := p.lmv(at)
-		if !ok || !v.IsShard() || v.Index != uint32(k) || v.Count != uint32(len(shards)) {
-			return m, false
-		}
-		if v.Index = 0; k > 0 && v != told {
-			return m, false
-		}
-		told = v
-	}
-	if told.Count == m.Count && told.HashType&^(lustre.HashFlagLostLMV|lustre.HashFlagBadType) == m.HashType&^(lustre.HashFlagLostLMV|lustre.HashFlagBadType) {
-		return m, false
-	}
-	told.Magic, told.Pool = lustre.LMVMaster, m.Pool
-	return told, true
 }
 
 // shardLayout is the layout of a shard of a master.

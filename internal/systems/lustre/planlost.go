@@ -74,14 +74,19 @@ func (p *planner) finish(at place, fid lustre.FID, e *namedEntry) error {
 	if err != nil {
 		return err
 	}
-	if err := p.putLinkEA(at, k.links, 0); err != nil {
+	// A link EA that has no room for all names does not tell how many there are; the link count takes in the lost one.
+	overflow := uint32(0)
+	if p.doing.f.Class == LostName {
+		overflow = p.overflow(at)
+	}
+	if err := p.putLinkEA(at, k.links, overflow); err != nil {
 		return err
 	}
 	in, err := p.inode(at.mdt, at.ino)
 	if err != nil {
 		return err
 	}
-	if !in.IsDir() && int(in.Links) != len(k.links) {
+	if !in.IsDir() && int(in.Links) != len(k.links) && overflow == 0 {
 		if err := p.putLinks(at, len(k.links)); err != nil {
 			return err
 		}

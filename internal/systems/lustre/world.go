@@ -15,6 +15,7 @@ type world struct {
 	*unit
 	mu    sync.Mutex
 	paths map[place]string               // of directories
+	tells map[place]*lustre.LMV          // of masters that shards contradict: what all shards say, nil if they do not agree
 	lists map[place]map[string]dirRecord // names of directories that were looked into
 	room  int                            // entries that lists may still take
 	known map[lustre.FID]place           // directories that were searched for
@@ -34,7 +35,7 @@ const (
 )
 
 func newWorld(u *unit) *world {
-	return &world{unit: u, paths: map[place]string{}, lists: map[place]map[string]dirRecord{}, room: maxListed, known: map[lustre.FID]place{}}
+	return &world{unit: u, paths: map[place]string{}, tells: map[place]*lustre.LMV{}, lists: map[place]map[string]dirRecord{}, room: maxListed, known: map[lustre.FID]place{}}
 }
 
 // tenant reads an inode.
@@ -269,7 +270,33 @@ func (w *world) enrich(a *about) {
 				f.lookups[l] = w.lookup(f, l)
 			}
 		}
+		w.enrichShard(a, o)
 	}
+}
+
+// enrichShard asks the other shards where a shard and its master do not agree.
+func (w *world) enrichShard(a *about, o *object) {
+	if len(a.names) != 1 || !a.names[0].has(nameInMaster) || !a.names[0].has(nameShardForm) || !o.has(objLMV) {
+		return
+	}
+	n := &a.names[0]
+	m, err1 := lustre.DecodeLMV(n.master)
+	v, err2 := lustre.DecodeLMV(o.lmv)
+	if err1 != nil || err2 != nil || m.Insane() != "" || v.Insane() != "" || !m.IsMaster() || !v.IsShard() || m.Changing() || sameLayout(&m, &v) {
+		return
+	}
+	at := place{n.mdt, n.dir}
+	told, known := w.tells[at]
+	if !known {
+		before := len(a.blocked)
+		if t, ok := w.shardsTell(a.facts, at, &m); ok {
+			told = &t
+		}
+		if w.tells != nil && len(a.blocked) == before && len(w.tells) < maxPaths {
+			w.tells[at] = told
+		}
+	}
+	a.told = told
 }
 
 // enrichFar reads the object that an agent stands for.
