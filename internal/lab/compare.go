@@ -96,7 +96,7 @@ func take(open map[place][]Expect, p place, s Expect) bool {
 
 func (t *Truth) allows(s Expect) bool {
 	for _, a := range t.Allowed {
-		if a.Class == s.Class && (a.Subject == "" || a.Subject == s.Subject) {
+		if a.meets(s) {
 			return true
 		}
 	}

@@ -17,6 +17,8 @@ import (
 type Case struct {
 	Name     string   `json:"name"`
 	Injuries []Injury `json:"injuries"`
+	// Policy is what a repair is told beside the default actions, as on the command line. With a policy nothing may be left.
+	Policy []string `json:"policy,omitempty"`
 }
 
 // Outcome of a part of a Trial.
@@ -36,7 +38,7 @@ type Trial struct {
 	Comparison *Comparison `json:"comparison"`
 	Findings   int         `json:"findings"` // that a plan had something to do about
 	Repaired   Outcome     `json:"repaired"` // the plan was applied
-	Clean      Outcome     `json:"clean"`    // a second check found nothing
+	Clean      Outcome     `json:"clean"`    // a second check found nothing but what the default actions keep
 	Undone     Outcome     `json:"undone"`   // undo gave back every byte
 	Left       []Expect    `json:"left,omitempty"`
 	Error      string      `json:"error,omitempty"`
@@ -66,7 +68,7 @@ func (k *Kit) trial(ctx context.Context, dir, base string, c Case, seed uint64) 
 		return t.failed("check", errors.Join(errors.New("the check changed the store"), err)), nil
 	}
 	t.Comparison = Compare(truth, found)
-	if err := w.repair(ctx, run, t); err != nil {
+	if err := w.repair(ctx, run, c.Policy, t); err != nil {
 		return t.failed("repair", err), ctx.Err()
 	}
 	if t.Repaired == Yes || truth.Unrepairable == "" {
@@ -74,10 +76,14 @@ func (k *Kit) trial(ctx context.Context, dir, base string, c Case, seed uint64) 
 		if err != nil {
 			return t.failed("second check", err), ctx.Err()
 		}
+		if len(c.Policy) == 0 {
+			left = truth.notKept(left)
+		}
 		t.Clean, t.Left = No, left
-		if verdict == finding.Clean {
+		switch {
+		case verdict == finding.Clean, len(left) == 0 && verdict == finding.Damaged:
 			t.Clean = Yes
-		} else if truth.Unrepairable != "" {
+		case truth.Unrepairable != "":
 			t.Clean = Nothing
 		}
 	}
@@ -168,8 +174,12 @@ func (w *workshop) planners(ctx context.Context) (store.Store, []store.Planner, 
 	return st, out, nil
 }
 
-// repair plans by default actions and applies the plan, whatever it loses.
-func (w *workshop) repair(ctx context.Context, run *runs.Run, t *Trial) error {
+// repair plans by default actions and the rules of a policy, and applies the plan, whatever it loses.
+func (w *workshop) repair(ctx context.Context, run *runs.Run, rules []string, t *Trial) error {
+	policy, err := finding.ParsePolicy(rules, w.kit.System.Classes())
+	if err != nil {
+		return err
+	}
 	st, units, err := w.planners(ctx)
 	if err != nil {
 		return err
@@ -179,7 +189,7 @@ func (w *workshop) repair(ctx context.Context, run *runs.Run, t *Trial) error {
 		return nil
 	}
 	work := repair.WorkDirs(run.Path())
-	plan, err := repair.Make(ctx, repair.MakeConfig{Run: run.ID(), Store: w.path, Units: units, Findings: run.Findings(), WorkDir: work})
+	plan, err := repair.Make(ctx, repair.MakeConfig{Run: run.ID(), Store: w.path, Units: units, Findings: run.Findings(), Policy: policy, WorkDir: work})
 	if err != nil {
 		return err
 	}

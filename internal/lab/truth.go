@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 
 	"fettle/internal/fault"
 )
@@ -110,6 +111,8 @@ type Truth struct {
 	HiddenCount int      `json:"hidden_count"`
 	// Unrepairable says why a repair cannot make a second check clean; "" when it must.
 	Unrepairable string `json:"unrepairable,omitempty"`
+	// Kept are findings that the default actions leave for a person to decide. Whatever else a second check finds is an error.
+	Kept []Allowed `json:"kept,omitempty"`
 	// Facts are the system's own: from where the expectation was worked out.
 	Facts map[string]string `json:"facts,omitempty"`
 }
@@ -123,6 +126,22 @@ func (t *Truth) Hide(path string) {
 	if len(t.Hidden) < MaxHidden {
 		t.Hidden = append(t.Hidden, path)
 	}
+}
+
+// notKept gives the findings of a second check that must not be there.
+func (t *Truth) notKept(seen []Expect) []Expect {
+	var out []Expect
+	for _, s := range seen {
+		if !slices.ContainsFunc(t.Kept, func(k Allowed) bool { return k.meets(s) }) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// meets tells whether a finding is the one that is allowed.
+func (a Allowed) meets(s Expect) bool {
+	return a.Class == s.Class && (a.Subject == "" || a.Subject == s.Subject)
 }
 
 // Save writes the truth as indented JSON.

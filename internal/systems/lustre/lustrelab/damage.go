@@ -19,7 +19,7 @@ import (
 // recipe is one way to injure a file system.
 type recipe struct {
 	lab.Recipe
-	// keeps says why a repair by default actions does not lead to a clean check, "" when it must.
+	// keeps is the class whose findings the default action leaves for a person to decide, "" for none.
 	keeps string
 	// fits chooses the objects to which it can be done, and do does it to one of them; errNoRoom says that nothing was done and
 	// another object should be tried.
@@ -75,12 +75,15 @@ func Damage(ctx context.Context, dir string, seed uint64, injuries []lab.Injury)
 	}
 	return operate(ctx, dir, seed, func(p *patient) error {
 		for _, t := range todo {
+			was := len(p.truth.Expected)
 			if err := p.treat(t); err != nil {
 				return fmt.Errorf("%s: %w", t.recipe.Class, err)
 			}
 			p.truth.Done = append(p.truth.Done, t.done)
-			if t.recipe.keeps != "" && p.truth.Unrepairable == "" && t.done.Made() > 0 {
-				p.truth.Unrepairable = t.recipe.Class + ": " + t.recipe.keeps
+			for _, e := range p.truth.Expected[was:] {
+				if e.Class == t.recipe.keeps {
+					p.truth.Kept = append(p.truth.Kept, lab.Allowed{Class: e.Class, Subject: e.Subject, Why: "it is kept unless told otherwise"})
+				}
 			}
 		}
 		return nil

@@ -11,10 +11,10 @@ func (t *table) add(class, title string, fits func(*patient, *seen) bool, do fun
 	*t = append(*t, recipe{Recipe: lab.Recipe{Class: class, Title: title}, fits: fits, do: do})
 }
 
-// kept adds a recipe whose damage the default actions do not take away.
-func (t *table) kept(class, title string, fits func(*patient, *seen) bool, do func(*patient, *seen) error) {
+// kept adds a recipe whose damage the default actions leave: findings of the class keeps.
+func (t *table) kept(keeps, class, title string, fits func(*patient, *seen) bool, do func(*patient, *seen) error) {
 	t.add(class, title, fits, do)
-	(*t)[len(*t)-1].keeps = "dangling names are kept unless told otherwise"
+	(*t)[len(*t)-1].keeps = keeps
 }
 
 func both(a, b func(*patient, *seen) bool) func(*patient, *seen) bool {
@@ -35,9 +35,9 @@ func recipes() []recipe {
 
 // pairs are names and objects that do not go together.
 func (t *table) pairs() {
-	t.kept(danglingName, "destroy files and keep their names", (*patient).plainFile, (*patient).dangle)
-	t.kept(danglingDir, "destroy directories and keep their names", (*patient).plainDir, (*patient).dangle)
-	t.kept(danglingRemote, "destroy directories whose name is on another MDT", (*patient).farDir, (*patient).dangle)
+	t.kept(danglingName, danglingName, "destroy files and keep their names", (*patient).plainFile, (*patient).dangle)
+	t.kept(danglingName, danglingDir, "destroy directories and keep their names", (*patient).plainDir, (*patient).dangle)
+	t.kept(danglingName, danglingRemote, "destroy directories whose name is on another MDT", (*patient).farDir, (*patient).dangle)
 	t.add(orphan, "remove the names of files", both((*patient).plainFile, (*patient).linked), (*patient).lose)
 	t.add(orphanUnknown, "remove names and link EAs of files", both((*patient).plainFile, (*patient).linked), (*patient).loseAll)
 	t.add(orphanDir, "remove the names of directories", both((*patient).plainDir, (*patient).linked), (*patient).lose)
@@ -87,8 +87,8 @@ func (t *table) stripes() {
 	t.add(shardLMVWrong, "let shards say another number", (*patient).shard, (*patient).wrongIndex)
 	t.add(shardLMVHash, "let shards say another hash", (*patient).shard, (*patient).wrongHash)
 	t.add(shardName, "let names of shards say another number", (*patient).shard, (*patient).renumber)
-	t.add(stripeLost, "destroy shards with their names", (*patient).shard, (*patient).loseStripe)
-	t.kept(stripeDangling, "destroy shards and keep their names", (*patient).shard, (*patient).dangle)
+	t.kept(stripeLost, stripeLost, "destroy shards with their names", (*patient).shard, (*patient).loseStripe)
+	t.kept(danglingName, stripeDangling, "destroy shards and keep their names", (*patient).shard, (*patient).dangle)
 }
 
 // local is what every MDT keeps for itself.
