@@ -31,17 +31,32 @@ func (im *Image) putJournal() error {
 	return im.PutInode(ext4.InoJournal, in)
 }
 
-// Close writes what is still in memory: inode table, bitmaps, descriptors and superblocks. The image is complete after it.
+// Close completes the image, see Finish, and closes its file.
 func (im *Image) Close() error {
-	if err := im.flushWindow(); err != nil {
+	if err := im.Finish(); err != nil {
 		return im.abandon(err)
+	}
+	if err := im.f.Close(); err != nil {
+		return fmt.Errorf("complete image: %w", err)
+	}
+	return nil
+}
+
+// Finish writes what is still in memory: inode table, bitmaps, descriptors and superblocks. The image is complete after it, and nothing may
+// be put into it any more; its file stays open.
+func (im *Image) Finish() error {
+	if err := im.flushWindow(); err != nil {
+		return err
+	}
+	if err := im.f.Truncate(int64(im.geo.blocks()) * BlockSize); err != nil {
+		return fmt.Errorf("complete image: %w", err)
 	}
 	descs := make([]byte, im.geo.descs*BlockSize)
 	var freeBlocks, freeInodes uint64
 	for g := range im.geo.groups {
 		fb, fi, err := im.putGroup(g, descs[g*im.geo.descSize:(g+1)*im.geo.descSize])
 		if err != nil {
-			return im.abandon(err)
+			return err
 		}
 		freeBlocks, freeInodes = freeBlocks+fb, freeInodes+fi
 	}
@@ -54,14 +69,11 @@ func (im *Image) Close() error {
 			at += ext4.SuperOffset
 		}
 		if _, err := im.f.WriteAt(im.super(g, freeBlocks, freeInodes), at); err != nil {
-			return im.abandon(fmt.Errorf("write superblock %d of %s: %w", g, im.f.Name(), err))
+			return fmt.Errorf("write superblock %d of %s: %w", g, im.f.Name(), err)
 		}
 		if err := im.WriteBlock(im.geo.first(g)+1, descs); err != nil {
-			return im.abandon(err)
+			return err
 		}
-	}
-	if err := im.f.Close(); err != nil {
-		return fmt.Errorf("complete image: %w", err)
 	}
 	return nil
 }
@@ -195,7 +207,10 @@ func (im *Image) super(g int, freeBlocks, freeInodes uint64) []byte {
 
 func (im *Image) features() (compat, incompat, ro uint32) {
 	compat = ext4.CompatHasJournal | ext4.CompatExtAttr
-	incompat = ext4.IncompatFiletype | ext4.IncompatFlexBG | ext4.IncompatDirdata
+	incompat = ext4.IncompatFiletype | ext4.IncompatFlexBG
+	if !im.opt.NoDirdata {
+		incompat |= ext4.IncompatDirdata
+	}
 	ro = ext4.ROCompatSparseSuper | ext4.ROCompatLargeFile | ext4.ROCompatHugeFile | ext4.ROCompatDirNlink | ext4.ROCompatExtraIsize
 	if !im.opt.Linear {
 		compat |= ext4.CompatDirIndex

@@ -110,12 +110,18 @@ func (w *dirWriter) leaf(entries []*Entry) {
 	if len(entries) == 0 {
 		le.PutUint16(b[4:], ext4.EncodeRecLen(w.room, BlockSize))
 	}
-	if w.im.opt.MetadataCsum {
-		tail := b[w.room:]
-		le.PutUint16(tail[4:], ext4.DirTailSize)
-		tail[7] = ext4.DirTailType
-		le.PutUint32(tail[8:], ext4.CRC32C(w.seed, b[:w.room]))
+	w.im.sealDir(w.seed, b)
+}
+
+// sealDir puts the checksum at the end of a directory block, if there are any.
+func (im *Image) sealDir(seed uint32, b []byte) {
+	if !im.opt.MetadataCsum {
+		return
 	}
+	tail := b[BlockSize-ext4.DirTailSize:]
+	le.PutUint16(tail[4:], ext4.DirTailSize)
+	tail[7] = ext4.DirTailType
+	le.PutUint32(tail[8:], ext4.CRC32C(seed, b[:BlockSize-ext4.DirTailSize]))
 }
 
 // linear fills one block after the other, in the order of the entries.

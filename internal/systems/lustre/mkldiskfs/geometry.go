@@ -32,6 +32,10 @@ type Options struct {
 	Linear bool
 	// Fragment leaves a free block after every few, so that maps become deep.
 	Fragment bool
+	// NoDirdata makes a file system whose names carry no FIDs: the feature is off.
+	NoDirdata bool
+	// Grow adds groups as inodes and blocks need them; Inodes is only where it begins then.
+	Grow bool
 	// Time is that of all inodes and of the superblock, in seconds since 1970.
 	Time uint32
 }
@@ -47,6 +51,7 @@ const (
 // geometry is where things are in an image.
 type geometry struct {
 	groups    int
+	most      int // groups that there may be
 	perGroup  int // inodes
 	inodeSize int
 	table     int // blocks of one inode table
@@ -81,7 +86,12 @@ func (o Options) geometry() (geometry, error) {
 	}
 	// One group more than needed stays without inodes in use, as on most real targets.
 	g.groups = (o.Inodes+firstInode+g.perGroup-1)/g.perGroup + 1
-	g.descs = (g.groups*g.descSize + BlockSize - 1) / BlockSize
+	g.most = g.groups
+	if o.Grow {
+		// Everything in a group lies behind the descriptors, so that there must be room for those of all groups from the beginning.
+		g.groups, g.most = g.groups-1, min(maxGroups, 1<<32/g.perGroup-1)
+	}
+	g.descs = (g.most*g.descSize + BlockSize - 1) / BlockSize
 	if g.groups > maxGroups || g.table > blocksPerGroup/2+blocksPerGroup/4 {
 		return g, fmt.Errorf("%d inodes of %d bytes are too many for one image", o.Inodes, g.inodeSize)
 	}

@@ -39,25 +39,30 @@ func (b *bitmap) has(i int) bool { return b[i>>3]&(1<<(i&7)) != 0 }
 
 // Create begins an image at a path where nothing is yet. Call Close to complete it.
 func Create(path string, opt Options) (*Image, error) {
-	geo, err := opt.geometry()
-	if err != nil {
+	if _, err := opt.geometry(); err != nil {
 		return nil, fmt.Errorf("make image %s: %w", path, err)
 	}
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("make image: %w", err)
 	}
+	return CreateIn(f, opt)
+}
+
+// CreateIn begins an image in an empty file that is open for reading and writing. The file belongs to the image then: Close, Abandon and an error
+// close it, but Finish does not.
+func CreateIn(f *os.File, opt Options) (*Image, error) {
+	geo, err := opt.geometry()
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("make image %s: %w", f.Name(), err)
+	}
 	im := &Image{f: f, opt: opt, geo: geo, next: firstInode, windowGroup: -1}
 	im.uuid, im.hash = bytes16(opt.Seed, 1), bytes16(opt.Seed, 2)
 	im.uuid[6], im.uuid[8] = im.uuid[6]&0x0f|0x40, im.uuid[8]&0x3f|0x80
 	im.sum = ext4.CRC32C(^uint32(0), im.uuid[:])
-	im.blocks, im.inodes = make([]bitmap, geo.groups), make([]bitmap, geo.groups)
-	im.cursor, im.dirs = make([]int, geo.groups), make([]int, geo.groups)
-	for g := range geo.groups {
-		for i := range geo.overhead(g) {
-			im.blocks[g].set(i)
-		}
-		im.cursor[g] = geo.overhead(g)
+	for range geo.groups {
+		im.addGroup()
 	}
 	for ino := range firstInode - 1 {
 		im.inodes[0].set(ino)
@@ -69,6 +74,26 @@ func Create(path string, opt Options) (*Image, error) {
 		return nil, im.abandon(err)
 	}
 	return im, nil
+}
+
+// addGroup takes the next group into use.
+func (im *Image) addGroup() {
+	g := len(im.blocks)
+	im.blocks, im.inodes = append(im.blocks, bitmap{}), append(im.inodes, bitmap{})
+	im.cursor, im.dirs = append(im.cursor, im.geo.overhead(g)), append(im.dirs, 0)
+	for i := range im.geo.overhead(g) {
+		im.blocks[g].set(i)
+	}
+	im.geo.groups = max(im.geo.groups, g+1)
+}
+
+// grow adds a group, if the image may grow. The space of the file is taken when the image is completed.
+func (im *Image) grow() bool {
+	if !im.opt.Grow || im.geo.groups >= im.geo.most {
+		return false
+	}
+	im.addGroup()
+	return true
 }
 
 // abandon closes the file after an error. What was written stays; it has no superblock and nobody will take it for an image.
@@ -88,7 +113,7 @@ func (im *Image) Generation(ino uint32) uint32 {
 // AllocInode gives the next free inode number.
 func (im *Image) AllocInode(dir bool) (uint32, error) {
 	group, index, _ := im.geo.inodeAt(im.next)
-	if group >= im.geo.groups {
+	if group >= im.geo.groups && !im.grow() {
 		return 0, fmt.Errorf("%s: all %d inodes are in use", im.opt.Label, im.geo.groups*im.geo.perGroup)
 	}
 	im.inodes[group].set(index)
@@ -129,7 +154,10 @@ func (im *Image) AllocBlocks(group, n int) ([]Run, error) {
 		if at >= blocksPerGroup {
 			group++
 			if tried++; tried > im.geo.groups {
-				return nil, fmt.Errorf("%s: no free blocks", im.opt.Label)
+				if !im.grow() {
+					return nil, fmt.Errorf("%s: no free blocks", im.opt.Label)
+				}
+				group = im.geo.groups - 1
 			}
 			continue
 		}
