@@ -45,6 +45,8 @@ type point struct {
 	PassRecords int64 `json:"pass_records"` // of the pass at work
 	PassBytes   int64 `json:"pass_bytes"`
 
+	Spent []runs.PassSummary `json:"spent,omitempty"` // by the passes so far
+
 	Facts map[string]json.RawMessage `json:"facts,omitempty"`
 	Notes []string                   `json:"notes,omitempty"`
 	// Unseen: a pass said that it could not look at everything.
@@ -69,7 +71,18 @@ func (e *engine) save(u *unitRun, update func(p *point)) error {
 	if err := e.cfg.Run.WriteJSON(runs.CheckpointFile, cp); err != nil {
 		return e.failLocked(err)
 	}
+	e.keep(cp)
 	return nil
+}
+
+// keep remembers what status.json tells of the last checkpoint. The caller holds mu or is alone.
+func (e *engine) keep(cp checkpoint) {
+	k := &runs.Checkpoint{Saved: cp.Saved, Facts: map[string]any{}}
+	for _, p := range cp.Units {
+		k.ByPass = addPasses(k.ByPass, p.Spent)
+		addFacts(k.Facts, p.Facts)
+	}
+	e.kept = k
 }
 
 // open prepares the run's directory: from the checkpoint when resuming, otherwise from nothing.
@@ -84,7 +97,7 @@ func (e *engine) open() error {
 			e.note("the run starts over: " + err.Error())
 			cp = checkpoint{}
 		}
-		if err := e.cfg.Run.ClearControl(); err != nil {
+		if err := e.cfg.Run.ClearStop(); err != nil {
 			return err
 		}
 	}
@@ -97,7 +110,8 @@ func (e *engine) open() error {
 	if err := e.cfg.replay(); err != nil {
 		return errors.Join(err, e.log.Close())
 	}
-	return e.cfg.Run.WriteStatus(runs.Status{State: runs.Running, Progress: e.progress()})
+	e.obey()
+	return e.cfg.Run.WriteStatus(e.status(runs.Running, e.progress()))
 }
 
 // refuseRepaired refuses a run on whose findings something was done already: their numbers must not change.
@@ -137,6 +151,9 @@ func (e *engine) restore(cp checkpoint) error {
 		points[p.Unit] = p
 	}
 	e.before, e.notes = cp.Seconds, append(cp.Notes, e.notes...)
+	if e.kept = nil; len(cp.Units) > 0 {
+		e.keep(cp)
+	}
 	for _, u := range e.units {
 		u.reset()
 		p, ok := points[u.id()]

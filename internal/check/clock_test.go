@@ -196,3 +196,46 @@ func TestDueEveryInterval(t *testing.T) {
 		}
 	})
 }
+
+// What each pass took is in the summary, and a pass that was stopped and resumed is told once, with the time of both lives.
+func TestPassTimes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sleeps := func(name string, d time.Duration) store.Pass {
+			return store.Pass{Name: name, Run: func(ctx context.Context, env store.Env) error {
+				time.Sleep(d)
+				if err := env.Save(1); err != nil {
+					return err
+				}
+				return env.Did(ctx, 3, 30)
+			}}
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		second := sleeps("second", 2*time.Second)
+		stopping := second
+		stopping.Run = func(c context.Context, env store.Env) error {
+			defer cancel()
+			return second.Run(c, env)
+		}
+		r := newRun(t)
+		_, err := Run(ctx, Config{Store: fakeStore{&fakeUnit{id: "u", passes: []store.Pass{sleeps("first", time.Second), stopping, sleeps("third", 0)}}},
+			Classes: fakeClasses, Run: r})
+		if !errors.Is(err, ErrStopped) {
+			t.Fatalf("error %v, want a stop", err)
+		}
+		passes := []store.Pass{sleeps("first", time.Second), second, sleeps("third", 3*time.Second)}
+		sum, err := Run(context.Background(), Config{Store: fakeStore{&fakeUnit{id: "u", passes: passes}}, Classes: fakeClasses, Run: r, Resume: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := sum.ByUnit[0].Passes
+		if len(got) != 3 {
+			t.Fatalf("%+v, want three passes", got)
+		}
+		for i, want := range []runs.PassSummary{{Pass: "first", Seconds: 1, Records: 3, Bytes: 30}, {Pass: "second", Seconds: 2, Records: 3, Bytes: 30},
+			{Pass: "third", Seconds: 3, Records: 3, Bytes: 30}} {
+			if got[i].CPU = 0; got[i] != want {
+				t.Errorf("pass %d: %+v, want %+v", i, got[i], want)
+			}
+		}
+	})
+}

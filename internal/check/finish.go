@@ -32,7 +32,8 @@ func (e *engine) finish() (Summary, error) {
 	}
 	sum := e.summarize(state, err)
 	p := e.progress()
-	st := runs.Status{State: state, Progress: p, Error: sum.Error}
+	st := e.status(state, p)
+	st.Error = sum.Error
 	if err2 := e.cfg.Run.WriteJSON(runs.SummaryFile, sum); err2 != nil {
 		err = errors.Join(err, err2)
 		st.State, st.Error = runs.Failed, err.Error()
@@ -132,15 +133,14 @@ func (e *engine) summarize(state runs.State, err error) Summary {
 
 // addUnit adds the unit's part to the summary.
 func addUnit(s *Summary, u *unitRun) {
-	us := runs.UnitSummary{Unit: u.id(), Verdict: u.verdict(), Findings: u.tally.findings, Facts: map[string]any{}}
+	us := runs.UnitSummary{Unit: u.id(), Verdict: u.verdict(), Findings: u.tally.findings, Passes: u.point.Spent, Facts: map[string]any{}}
 	if u.err != nil && !isStop(u.err) {
 		us.Error = u.err.Error()
 	}
 	for name, raw := range u.facts {
-		v := decodeFact(raw)
-		us.Facts[name] = v
-		s.Facts[name] = sum(s.Facts[name], v)
+		us.Facts[name] = decodeFact(raw)
 	}
+	addFacts(s.Facts, u.facts)
 	s.ByUnit = append(s.ByUnit, us)
 	s.Findings += u.tally.findings
 	s.Accepted += u.tally.accepted

@@ -44,6 +44,7 @@ type unitRun struct {
 	records, bytes int64 // of the passes that are done
 	running        bool
 	pass           store.Pass
+	clock          clock // of the pass at work
 	err            error
 }
 
@@ -93,6 +94,7 @@ func (u *unitRun) capture() {
 	p.Records, p.Bytes = u.records+p.PassRecords, u.bytes+p.PassBytes
 	p.Findings, p.Races, p.Dropped = u.findings, slices.Sorted(maps.Keys(u.races)), u.dropped
 	p.Facts, p.Notes, p.Unseen = maps.Clone(u.facts), slices.Clone(u.notes), u.unseen
+	p.Spent = u.clock.addTo(p.Spent, p.PassRecords, p.PassBytes)
 }
 
 // count adds a recorded finding to the unit's numbers. The engine's mu is held.
@@ -182,7 +184,7 @@ func (u *unitRun) begin() error {
 func (u *unitRun) runPass(p store.Pass) (err error) {
 	e := u.e
 	e.mu.Lock()
-	u.pass = p
+	u.pass, u.clock = p, startClock(p.Name, u.point.Spent)
 	v := &env{e: e, u: u, pass: p.Name}
 	if u.point.Pass == p.Name {
 		v.saved = u.point.State
@@ -207,6 +209,7 @@ func (u *unitRun) runPass(p store.Pass) (err error) {
 		u.records, u.bytes = pt.Records, pt.Bytes
 		pt.PassRecords, pt.PassBytes = 0, 0
 		u.clearPass()
+		u.clock = clock{}
 	})
 }
 

@@ -32,6 +32,16 @@ type UnitSummary struct {
 	Unit     string          `json:"unit"`
 	Verdict  finding.Verdict `json:"verdict"`
 	Findings int             `json:"findings"`
+	Passes   []PassSummary   `json:"passes,omitempty"` // those that were begun, in their order
 	Facts    map[string]any  `json:"facts,omitempty"`
 	Error    string          `json:"error,omitempty"`
+}
+
+// PassSummary is what one pass took, over all lives of the run; what was lost with a killed process is not part of it.
+type PassSummary struct {
+	Pass    string  `json:"pass"`
+	Seconds float64 `json:"duration_s"`
+	CPU     float64 `json:"cpu_s"` // seconds of processor time of the whole process meanwhile, other units included
+	Records int64   `json:"records"`
+	Bytes   int64   `json:"bytes"`
 }
