@@ -23,7 +23,8 @@ type engine struct {
 	abreast int // units that run at the same time
 	start   time.Time
 	before  float64 // seconds spent in earlier lives
-	window  window  // used by the watcher only
+	window  window  // used by the watcher only, like pace
+	pace    pace    // what the rates in the window belong to
 
 	mu      sync.Mutex // guards what follows, the counters of units and the order of OnFinding
 	log     *runs.Log
@@ -31,6 +32,7 @@ type engine struct {
 	notes   []string
 	fatal   error // the first failure that ends the whole check
 	badCtl  error // control.json could not be read
+	kept    *runs.Checkpoint
 }
 
 func newEngine(parent context.Context, cfg Config) *engine {

@@ -146,10 +146,14 @@ func (v *env) Did(ctx context.Context, records, bytes int64) error {
 
 // wait waits for the rate limit until either context is done.
 func (e *engine) wait(ctx context.Context, records, bytes int64) error {
+	at := e.lim.announce(records, bytes)
+	if e.lim.left(at) <= 0 {
+		return nil
+	}
 	both, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(e.ctx, func() { cancel(e.cause()) })()
-	err := e.lim.take(both, records, bytes)
+	err := e.lim.await(both, at)
 	if err != nil && e.ctx.Err() != nil {
 		return e.cause()
 	}

@@ -94,19 +94,28 @@ func (l *limiter) refill() {
 	l.last = now
 }
 
-// take announces work and waits until it is allowed or ctx is done.
-func (l *limiter) take(ctx context.Context, records, bytes int64) error {
-	if !l.limited.Load() {
-		return nil
-	}
+// place is a place in line: a ticket of each bucket.
+type place struct{ records, bytes float64 }
+
+// announce takes a place in line for so much work.
+func (l *limiter) announce(records, bytes int64) place {
 	l.mu.Lock()
-	tr, tb := l.records.take(records), l.bytes.take(bytes)
-	l.mu.Unlock()
+	defer l.mu.Unlock()
+	return place{l.records.take(records), l.bytes.take(bytes)}
+}
+
+// left is how long it takes at the present rates until the work at that place is allowed; 0 when it is.
+func (l *limiter) left(at place) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.refill()
+	return max(l.records.wait(at.records), l.bytes.wait(at.bytes))
+}
+
+// await waits until the work at that place is allowed or ctx is done.
+func (l *limiter) await(ctx context.Context, at place) error {
 	for {
-		l.mu.Lock()
-		l.refill()
-		wait := max(l.records.wait(tr), l.bytes.wait(tb))
-		l.mu.Unlock()
+		wait := l.left(at)
 		if wait <= 0 {
 			return nil
 		}

@@ -1,16 +1,19 @@
 package check
 
 import (
+	"encoding/json"
+	"slices"
 	"time"
 
 	"fettle/internal/runs"
+	"fettle/internal/store"
 )
 
 const (
 	controlEvery  = 200 * time.Millisecond
 	progressEvery = 500 * time.Millisecond
 	// windowLength is how far back the shown rate looks: long enough to be steady, short enough to follow a new limit.
-	windowLength = 10 * time.Second
+	windowLength = 5 * time.Second
 )
 
 // sample is how much was done until a moment.
@@ -34,6 +37,19 @@ func (w *window) rates(s sample) (records, bytes float64) {
 		return 0, 0
 	}
 	return float64(s.records-old.records) / dt, float64(s.bytes-old.bytes) / dt
+}
+
+// restart forgets all but the last sample: what was before says nothing about what comes.
+func (w *window) restart() {
+	if n := len(w.samples); n > 1 {
+		w.samples = w.samples[n-1:]
+	}
+}
+
+// pace is what a rate depends on.
+type pace struct {
+	pass            string
+	rate, rateBytes int64
 }
 
 // watch obeys control.json and shows progress until stop is closed.
@@ -79,7 +95,7 @@ func (e *engine) show() {
 		e.failLocked(err)
 	}
 	e.mu.Unlock()
-	if err := e.cfg.Run.WriteStatus(runs.Status{State: runs.Running, Progress: p}); err != nil {
+	if err := e.cfg.Run.WriteStatus(e.status(runs.Running, p)); err != nil {
 		e.mu.Lock()
 		e.failLocked(err)
 		e.mu.Unlock()
@@ -109,6 +125,7 @@ func (e *engine) progress() Progress {
 		}
 		if p.Unit == "" {
 			p.Unit, p.Pass, p.Title = u.id(), u.pass.Name, u.pass.Title
+			p.PassNumber, p.Passes = u.passNumber()
 		}
 		p.Records += records
 		p.Bytes += bytes
@@ -118,6 +135,10 @@ func (e *engine) progress() Progress {
 		known[0], known[1] = known[0] && tr > 0, known[1] && tb > 0
 	}
 	e.mu.Unlock()
+	if now := (pace{p.Pass, p.Rate, p.RateBytes}); now != e.pace {
+		e.pace = now
+		e.window.restart()
+	}
 	p.RecordsPerSecond, p.BytesPerSecond = e.window.rates(now)
 	switch {
 	case p.Unit == "":
@@ -127,4 +148,44 @@ func (e *engine) progress() Progress {
 		p.ETA = float64(max(p.TotalRecords-p.Records, 0)) / p.RecordsPerSecond
 	}
 	return p
+}
+
+// passNumber tells which of the unit's passes is at work, from 1, and how many there are.
+func (u *unitRun) passNumber() (n, of int) {
+	all := u.unit.Passes()
+	return slices.IndexFunc(all, func(p store.Pass) bool { return p.Name == u.pass.Name }) + 1, len(all)
+}
+
+// status is what status.json says.
+func (e *engine) status(state runs.State, p Progress) runs.Status {
+	st := runs.Status{State: state, Progress: p, Began: e.start.UTC().Truncate(time.Millisecond), ByPass: []runs.PassSummary{}, Facts: map[string]any{}}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, u := range e.units {
+		st.ByPass = addPasses(st.ByPass, u.clock.addTo(u.point.Spent, u.passRecords.Load(), u.passBytes.Load()))
+		addFacts(st.Facts, u.facts)
+	}
+	st.Checkpoint = e.kept
+	return st
+}
+
+// addPasses adds what the passes of one more unit took.
+func addPasses(sum, more []runs.PassSummary) []runs.PassSummary {
+	for _, p := range more {
+		i := slices.IndexFunc(sum, func(s runs.PassSummary) bool { return s.Pass == p.Pass })
+		if i < 0 {
+			sum = append(sum, p)
+			continue
+		}
+		s := &sum[i]
+		s.Seconds, s.CPU, s.Records, s.Bytes = s.Seconds+p.Seconds, s.CPU+p.CPU, s.Records+p.Records, s.Bytes+p.Bytes
+	}
+	return sum
+}
+
+// addFacts adds the facts of one more unit.
+func addFacts(all map[string]any, more map[string]json.RawMessage) {
+	for name, raw := range more {
+		all[name] = sum(all[name], decodeFact(raw))
+	}
 }

@@ -19,7 +19,19 @@ type Control struct {
 // Request adds c to what is asked of the running process, which looks every 200 ms. Requests made earlier stay, unless c
 // says otherwise about the same thing.
 func (r *Run) Request(c Control) error {
-	// Two requesters at the same time must not lose each other's word.
+	return r.ask(func(have *Control) {
+		have.Stop = have.Stop || c.Stop
+		if c.Rate != nil {
+			have.Rate = c.Rate
+		}
+		if c.RateBytes != nil {
+			have.RateBytes = c.RateBytes
+		}
+	})
+}
+
+// ask changes what is asked of the process. Two who ask at the same time do not lose each other's word.
+func (r *Run) ask(change func(*Control)) error {
 	d, err := os.Open(r.path)
 	if err != nil {
 		return &fault.Error{Op: "request", Where: r.path, Err: err}
@@ -32,13 +44,7 @@ func (r *Run) Request(c Control) error {
 	if err != nil {
 		have = Control{} // unreadable requests are replaced
 	}
-	have.Stop = have.Stop || c.Stop
-	if c.Rate != nil {
-		have.Rate = c.Rate
-	}
-	if c.RateBytes != nil {
-		have.RateBytes = c.RateBytes
-	}
+	change(&have)
 	return r.writeJSON(ControlFile, have, false)
 }
 
@@ -52,10 +58,12 @@ func (r *Run) Control() (Control, error) {
 	return c, err
 }
 
-// ClearControl forgets all requests. The process of a run does so when it starts: they were meant for its predecessor.
-func (r *Run) ClearControl() error {
-	if err := os.Remove(r.File(ControlFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return &fault.Error{Op: "clear requests", Where: r.File(ControlFile), Err: err}
+// ClearStop forgets that the run was asked to stop. The process of a run does so when it starts: that was meant for its
+// predecessor. Limits stay: who slowed a check down does not want it to be fast again because it was killed.
+func (r *Run) ClearStop() error {
+	c, err := r.Control()
+	if err == nil && !c.Stop {
+		return nil
 	}
-	return nil
+	return r.ask(func(have *Control) { have.Stop = false })
 }

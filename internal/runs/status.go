@@ -24,6 +24,9 @@ type Progress struct {
 	Pass  string `json:"pass,omitempty"`  // name of the pass of that unit
 	Title string `json:"title,omitempty"` // the same for people
 
+	PassNumber int `json:"pass_number,omitempty"` // of that pass, from 1
+	Passes     int `json:"passes,omitempty"`      // that the unit has
+
 	Records      int64 `json:"records"` // done in the running passes
 	Bytes        int64 `json:"bytes"`
 	TotalRecords int64 `json:"total_records"` // to do in the running passes; 0 if unknown
@@ -53,9 +56,21 @@ type Status struct {
 	Host    string    `json:"host"`
 	Boot    string    `json:"boot,omitempty"`  // id of the boot that PID belongs to
 	Start   uint64    `json:"start,omitempty"` // start of the process in clock ticks since that boot
+	Began   time.Time `json:"began"`           // of this life of the run
 	Updated time.Time `json:"updated"`
 
 	Progress
+
+	ByPass     []PassSummary  `json:"by_pass"`              // of all units
+	Facts      map[string]any `json:"facts"`                // what the passes told so far, as in the summary
+	Checkpoint *Checkpoint    `json:"checkpoint,omitempty"` // where the run would resume; absent before the first one
+}
+
+// Checkpoint is how far the run was when its last checkpoint was taken.
+type Checkpoint struct {
+	Saved  time.Time      `json:"saved"`
+	ByPass []PassSummary  `json:"by_pass"`
+	Facts  map[string]any `json:"facts"`
 }
 
 // statusEvery is how often status.json is written at most while the state stays the same.
