@@ -20,6 +20,8 @@ type SweepOptions struct {
 	// Everything hands out inodes that are free in the bitmap as well, in groups marked as never written too, unless both mode and
 	// links are 0. Without it the bitmap decides, and where it is unusable mode and links do.
 	Everything bool
+	// Written leaves out, with Everything, what the groups say was never written: groups without a table, and the ends of tables.
+	Written bool
 
 	Report Report         // problems; may be called from several goroutines at once when Workers > 1
 	Done   func(Position) // called now and then: all inodes before the position were handed out and fn has returned; never concurrently
@@ -148,7 +150,7 @@ func (w *sweeper) plan(g uint32) (d GroupDesc, count uint32, useBitmap bool) {
 		trusted = false
 		report.group(KindChecksum, g, 0, at, "checksum of the descriptor is %#04x, should be %#04x; its flags are not used", d.Checksum, fs.sums.Group(g, raw))
 	}
-	if !w.o.Everything && s.usesUninit() && trusted {
+	if (!w.o.Everything || w.o.Written) && s.usesUninit() && trusted {
 		if d.Flags&GroupInodeUninit != 0 {
 			return d, 0, false
 		}

@@ -13,6 +13,7 @@
 //	names      leaf blocks, hash trees, insert, remove, change, new directories  leaf.go, probe.go, split.go, insert.go, ...
 //	attributes in the inode and in a block                                       xattr.go, xattrtable.go
 //	index      entries of the object index                                       oi.go
+//	accounts   bitmaps, counts and quota compared with inodes, and set right     recount.go, recountcompare.go, accounts.go, quotause.go
 //
 // Invariants:
 //   - The ext4.FS is only read. An operation that fails changes nothing.
@@ -22,8 +23,9 @@
 //     behind the true end of another one, data records included. An entry whose data records cannot be read has no room.
 //   - Loops are bounded by the size of a block or of the file system.
 //
-// It must not write to any file, replay a journal, or update quota files: QuotaNote says what they do not know. Copies of superblock
-// and descriptors are left as they are, as the kernel leaves them.
+// It must not write to any file or replay a journal. Operations do not update quota files: QuotaNote says what they do not know, and
+// Recount and SetQuotaUsage bring them up to date at the end. Copies of superblock and descriptors are left as they are, as the
+// kernel leaves them.
 //
 // Sources of the format: the ext4 documentation of the Linux kernel (Documentation/filesystems/ext4), e2fsprogs as the judge of
 // results, and real images of Lustre 2.7 and 2.10 servers.

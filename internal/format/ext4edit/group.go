@@ -1,6 +1,9 @@
 package ext4edit
 
 import (
+	"cmp"
+	"slices"
+
 	"fettle/internal/format/ext4"
 )
 
@@ -133,28 +136,41 @@ func mask(sum uint32, s *ext4.Superblock) uint32 {
 
 // initBlocks makes the block bitmap of a group that was never written: all free but its metadata, and set behind its end.
 func (e *Edit) initBlocks(d *group) error {
-	list, err := e.metadata()
+	buf, free, err := e.freshBits(d.Group)
 	if err != nil {
 		return err
 	}
-	buf := make([]byte, e.over.size)
-	from, n := e.sb.GroupFirstBlock(d.Group), uint64(e.groupBlocks(d.Group))
-	used := uint64(0)
-	for _, s := range list {
-		for b := max(s.from, from); b < min(s.from+s.n, from+n); b++ {
-			setBit(buf, int(b-from))
-			used++
-		}
-	}
-	for i := int(n); i < 8*len(buf); i++ {
-		setBit(buf, i)
-	}
-	if uint64(d.FreeBlocks) != n-used {
-		return damaged("group %d was never written, has %d blocks without metadata, and says that %d are free", d.Group, n-used, d.FreeBlocks)
+	if uint64(d.FreeBlocks) != free {
+		return damaged("group %d was never written, has %d blocks without metadata, and says that %d are free", d.Group, free, d.FreeBlocks)
 	}
 	d.blocks = buf
 	d.Flags &^= ext4.GroupBlockUninit
 	return nil
+}
+
+// freshBits is the block bitmap of a group in which no file has a block.
+func (e *Edit) freshBits(g uint32) (bits []byte, free uint64, err error) {
+	list, err := e.metadata()
+	if err != nil {
+		return nil, 0, err
+	}
+	bits = make([]byte, e.over.size)
+	from, n := e.sb.GroupFirstBlock(g), uint64(e.groupBlocks(g))
+	free = n
+	at, _ := slices.BinarySearchFunc(list, from, func(s span, b uint64) int { return cmp.Compare(s.from+s.n, b+1) })
+	for _, s := range list[at:] {
+		if s.from >= from+n {
+			break
+		}
+		for b := max(s.from, from); b < min(s.from+s.n, from+n); b++ {
+			setBit(bits, int(b-from))
+			free--
+		}
+	}
+	for i := int(n); i < 8*len(bits); i++ {
+		setBit(bits, i)
+	}
+	return bits, free, nil
 }
 
 // initInodes makes the inode bitmap of a group that was never written: all free, and set behind its end.

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"fettle/internal/format/ext4"
+	"fettle/internal/format/ext4quota"
 )
 
 var le = binary.LittleEndian
@@ -35,7 +36,9 @@ type Edit struct {
 	meta  []span           // blocks that are never a file's, see metadata
 	made  map[uint32]bool  // inodes allocated by this edit
 	quota map[Owner][2]int // change of {inodes, sectors}
-	takes []func()         // take back what the running operation did to made and quota
+	takes []func()         // take back what the running operation did to made, quota and quotas
+
+	quotas [ext4quota.Kinds]*quotaFile // as far as they were read, with what was written to them
 }
 
 // writable lists the features with which everything that is changed here is kept right.
