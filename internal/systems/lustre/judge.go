@@ -161,4 +161,11 @@ func (j *judge) tenantSays(mdt int, ino uint32) finding.Evidence {
 func (j *judge) linkOf(i int) lustre.Link { return j.texts[i].link() }
 
 // special tells whether the object has names by rule that no link EA tells of.
-func (j *judge) special() bool { return j.fid.IsRoot() || j.fid.IsDotLustre() }
+func (j *judge) special() bool {
+	for i := range j.objects {
+		if o := &j.objects[i]; o.ino == j.s.roots[o.mdt] {
+			return true // before 2.4 the FID of the root was made of inode number and generation, and later releases leave it so
+		}
+	}
+	return j.fid.IsRoot() || j.fid.IsDotLustre()
+}

@@ -162,6 +162,9 @@ func (j *judge) loneIndex(e indexed, explained map[place]bool) {
 	if explained[place{e.mdt, e.ino}] || t == nil || t.held && !t.known {
 		return
 	}
+	if j.s.early[e.mdt] && !t.known && (j.fid.IsLocal() || j.fid.IsDotLustre()) {
+		return // objects with FIDs of fixed numbers had no LMA
+	}
 	if !t.unread && !t.free && !t.known && !t.held && t.gen == e.gen {
 		j.lostLMA(place{e.mdt, e.ino}, t)
 		return

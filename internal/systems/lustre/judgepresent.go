@@ -60,7 +60,8 @@ func (j *judge) objectIndex(o *object) {
 	if !j.s.hasOI[o.mdt] || o.has(objNoLMA) {
 		return
 	}
-	wanted := lustre.InOI(j.fid, o.compat)
+	// What every target has of its own is entered again when the target is mounted; 2.4 left some of it out.
+	wanted := lustre.InOI(j.fid, o.compat) && !j.fid.IsLocal()
 	found := false
 	for _, e := range j.index {
 		if e == (indexed{o.mdt, o.ino, o.gen}) {
@@ -160,7 +161,7 @@ func (j *judge) name(o *object, i int) bool {
 		d := j.add(DirentFIDInsane, j.nameSays(i), j.objectSays(o)).at(j, i).on(j, o)
 		d.values(t.fid.String(), j.fid.String()).provides(keyObject(j.fid))
 	}
-	if n.has(nameNoFID) && j.s.dirdata[n.mdt] {
+	if n.has(nameNoFID) && j.s.dirdata[n.mdt] && !j.fid.IsDotLustre() { // up to 2.5 .lustre and fid were named without one
 		j.add(NoFID, j.nameSays(i), j.objectSays(o)).at(j, i).on(j, o).values("no FID", j.fid.String())
 	}
 	if have, want := n.typ, typeOf(o.mode); have != want {

@@ -140,6 +140,17 @@ func (m *landmarks) own(ino uint32) bool {
 	return m.dirs[ino] != roleNone
 }
 
+// early tells whether the target was made by a release before 2.4: its ROOT has no LMA, and neither have other objects whose FIDs are
+// the same everywhere. A later release gives ROOT one when it is upgraded.
+func (m *landmarks) early(fs *ext4.FS) bool {
+	in, err := fs.Inode(m.root)
+	if err != nil || m.root == 0 || !in.IsDir() {
+		return false
+	}
+	x := attrs{}
+	return x.read(fs, in, nil) == nil && !x.known
+}
+
 // content is the first bytes of a file, nil if it cannot be read.
 func (m *landmarks) content(fs *ext4.FS, ino uint32, most int64) []byte {
 	if ino == 0 {

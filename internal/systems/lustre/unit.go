@@ -23,6 +23,8 @@ type shape struct {
 	places  map[uint32]int // of the MDTs that were given: index to place in the list of targets
 	missing []uint32       // indexes of the MDTs that exist and were not given
 	remotes []uint32       // inode number of REMOTE_PARENT_DIR by place, 0 if there is none
+	roots   []uint32       // inode number of ROOT by place
+	early   []bool         // by place: from before 2.4, see landmarks.early
 	indexes []uint32       // of the MDTs by place
 	dirdata []bool         // by place: names carry FIDs
 	hasOI   []bool         // by place: there is an object index
@@ -54,6 +56,7 @@ func (u *unit) survey() {
 	for i, t := range u.targets {
 		s.places[t.index] = i
 		s.remotes, s.indexes = append(s.remotes, t.marks.remote), append(s.indexes, t.index)
+		s.roots, s.early = append(s.roots, t.marks.root), append(s.early, t.marks.early(t.fs))
 		s.dirdata, s.hasOI = append(s.dirdata, t.fs.Super().Dirdata()), append(s.hasOI, len(t.marks.oi) > 0)
 		if t.marks.trouble != "" {
 			s.blind = append(s.blind, t.name()+": "+t.marks.trouble)
@@ -62,7 +65,7 @@ func (u *unit) survey() {
 			continue // MDT0 has the whole table
 		}
 		rs, err := t.marks.ranges(t.fs)
-		if err != nil && t.index == 0 {
+		if err != nil && t.index == 0 && !(t.marks.fld == 0 && s.early[i]) { // 1.8 had no FLD
 			s.blind = append(s.blind, t.name()+": "+err.Error())
 		}
 		ranges = append(ranges, rs...)
