@@ -95,6 +95,7 @@ type detail struct {
 	WantStripe *int          `json:"want_stripe,omitempty"`
 	Inodes     []inodeDetail `json:"inodes,omitempty"`
 	LostName   string        `json:"lost_name,omitempty"` // under .lustre/lost+found/MDTxxxx
+	Backup     []string      `json:"backup,omitempty"`    // paths in file-level backups: "MDT0000:ROOT/dir/file"
 	Records    []record      `json:"records,omitempty"`   // what has to be unchanged for the finding to hold
 }
 

@@ -183,7 +183,7 @@ func (a *about) fine(s *shape) bool {
 	local, near := 0, 0
 	for i := range a.names {
 		n := &a.names[i]
-		if n.bits&(nameNoFID|nameInsane|nameMisplaced) != 0 || n.typ != typeOf(o.mode) || !o.knows(n.hash) {
+		if n.bits&(nameInsane|nameMisplaced) != 0 || n.has(nameNoFID) && !s.fromBackup(n.mdt) || n.typ != typeOf(o.mode) || !o.knows(n.hash) {
 			return false
 		}
 		if n.mdt == o.mdt {
@@ -201,7 +201,7 @@ func (a *about) fine(s *shape) bool {
 		return false
 	}
 	if !dirMode(o.mode) {
-		return len(a.dirs) == 0 && int(o.links) == len(a.names)
+		return len(a.dirs) == 0 && (int(o.links) == len(a.names) || s.fromBackup(o.mdt))
 	}
 	return len(a.names) == 1 && a.dirFine(o, &a.names[0], s)
 }
@@ -230,7 +230,7 @@ func (a *about) dirFine(o *object, n *name, s *shape) bool {
 		return false
 	}
 	d := &a.dirs[0]
-	if o.links != 1 && uint32(o.links) != 2+d.subdirs || d.bits&(dirUp|dirUpFID) != dirUp|dirUpFID || d.up != n.parent {
+	if o.links != 1 && uint32(o.links) != 2+d.subdirs || !d.has(dirUp) || d.has(dirUpFID) == s.fromBackup(o.mdt) || d.has(dirUpFID) && d.up != n.parent {
 		return false
 	}
 	if n.mdt == o.mdt && d.upIno != n.dir || n.mdt != o.mdt && d.upIno != s.remotes[o.mdt] {

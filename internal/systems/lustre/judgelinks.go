@@ -127,6 +127,9 @@ func (j *judge) records(v *linkView) (back int) {
 	}
 	file := !dirMode(v.o.mode)
 	spare := int(v.o.links) - len(j.names) - v.covered // links that no name accounts for
+	if j.s.fromBackup(v.o.mdt) {                       // which does not tell how many links there were: what no other name stands in for is lost
+		spare = max(len(v.lost)+len(v.gone)-len(unknown), 0)
+	}
 	if file && spare > 0 {
 		back = min(spare, len(v.lost)+len(v.gone))
 	}
@@ -233,7 +236,7 @@ func (j *judge) belongs(d *draft, l lustre.Link) {
 func (j *judge) linkCount(v *linkView, back int) {
 	have, names := int(v.o.links), len(j.names)+v.covered
 	switch {
-	case have == names+back || j.cut:
+	case have == names+back || j.cut || j.s.fromBackup(v.o.mdt):
 		return
 	case have > names && (!j.s.complete() || v.unseen > 0):
 		return // there may be names on an MDT that was not given

@@ -16,6 +16,7 @@ func (j *judge) present(o *object) {
 	if o.has(objNoLMA) && j.oldStyle(o) {
 		return
 	}
+	j.ownNames(o)
 	j.allNames(o)
 	for _, g := range j.agents {
 		if !j.used(g) {
@@ -36,6 +37,9 @@ func (j *judge) present(o *object) {
 // oldStyle tells whether an inode without an LMA needs none: it is an object of Lustre 1.8, whose FID is made of inode number and
 // generation, or its name already tells what it is.
 func (j *judge) oldStyle(o *object) bool {
+	if j.s.fromBackup(o.mdt) {
+		return j.backupIdentity(o)
+	}
 	if !j.s.dirdata[o.mdt] {
 		return true
 	}

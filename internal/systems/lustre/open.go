@@ -23,23 +23,26 @@ const SetJournal = "journal"
 func (System) Name() string { return "lustre" }
 
 // Title implements store.System.
-func (System) Title() string { return "Lustre namespace (ldiskfs images or devices of MDTs)" }
+func (System) Title() string {
+	return "Lustre namespace (ldiskfs images, devices or file-level backups of MDTs)"
+}
 
 // Classes implements store.System.
 func (System) Classes() finding.Classes { return Classes }
 
-// Recognize implements store.System: ext4 whose names carry FIDs, or that is labelled as an MDT or configured to be one.
+// Recognize implements store.System: ext4 whose names carry FIDs, or that is labelled as an MDT or configured to be one, or a
+// file-level backup of such.
 func (System) Recognize(path string) (bool, error) {
 	fi, err := os.Stat(path)
 	if err != nil {
 		return false, err
 	}
 	if m := fi.Mode(); !m.IsRegular() && m&os.ModeDevice == 0 {
-		return false, nil
+		return isBackup(path, fi)
 	}
 	fs, err := ext4.Open(path)
 	if errors.Is(err, ext4.ErrNotExt4) || errors.Is(err, ext4.ErrGeometry) {
-		return false, nil
+		return isBackup(path, fi)
 	}
 	if err != nil {
 		return false, err
@@ -62,7 +65,7 @@ func (System) Open(ctx context.Context, loc store.Location, opts store.Options) 
 		}
 	}
 	if len(loc.Paths) == 0 {
-		return nil, fault.NewUsage(errors.New("lustre: no MDT was given"), "lustre:mdt0.img,mdt1.img: all MDTs of one file system, as images or devices")
+		return nil, fault.NewUsage(errors.New("lustre: no MDT was given"), "lustre:mdt0.img,mdt1.img: all MDTs of one file system, as images, devices or file-level backups")
 	}
 	u := &unit{}
 	if err := u.open(ctx, loc.Paths, ignore); err != nil {
@@ -77,7 +80,7 @@ func (u *unit) open(ctx context.Context, paths []string, ignoreJournal bool) err
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		t, err := openTarget(p, ignoreJournal)
+		t, err := openTarget(ctx, p, ignoreJournal)
 		if err != nil {
 			return err
 		}

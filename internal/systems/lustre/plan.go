@@ -72,6 +72,9 @@ func left(format string, args ...any) error { return &leftError{fmt.Sprintf(form
 
 // Plan implements store.Planner.
 func (u *unit) Plan(ctx context.Context, work string, decisions []store.Decision) (_ *store.Proposal, err error) {
+	if err := u.noRepair(); err != nil {
+		return nil, err
+	}
 	files, err := u.reopen()
 	defer func() { err = errors.Join(err, closeAll(files)) }()
 	if err != nil {

@@ -177,6 +177,7 @@ func (r *reporting) emit(d *draft) error {
 	if err := r.seal(d); err != nil {
 		return err
 	}
+	r.tellOrigins(d)
 	raw, err := json.Marshal(d.Detail)
 	if err != nil {
 		return fmt.Errorf("keep the detail of a finding: %w", err)

@@ -1,6 +1,7 @@
 package lustre
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -11,7 +12,9 @@ import (
 	"fettle/internal/fault"
 	"fettle/internal/format/ext4"
 	"fettle/internal/format/lustre"
+	"fettle/internal/format/mdtbackup"
 	"fettle/internal/store"
+	"fettle/internal/systems/lustre/mdtimage"
 )
 
 // target is one open MDT.
@@ -19,7 +22,8 @@ type target struct {
 	path   string
 	fs     *ext4.FS
 	fsname string
-	index  uint32 // of the MDT
+	index  uint32          // of the MDT
+	backup *mdtimage.Image // of a file-level backup: what it is laid out as; nil for an image or a device
 	marks  landmarks
 	stale  string // why the content may be older than the journal, "" if it is not
 }
@@ -27,8 +31,11 @@ type target struct {
 // name is what people call the target: "MDT0001".
 func (t *target) name() string { return lustre.MDTName(t.index) }
 
-// openTarget opens an image or device and finds out which MDT it is.
-func openTarget(path string, ignoreJournal bool) (*target, error) {
+// openTarget opens an image, a device or a backup and finds out which MDT it is.
+func openTarget(ctx context.Context, path string, ignoreJournal bool) (*target, error) {
+	if t, err := openBackup(ctx, path); t != nil || err != nil {
+		return t, err
+	}
 	fs, err := ext4.Open(path)
 	if err != nil {
 		hint := ""
@@ -66,6 +73,15 @@ func (t *target) admit(ignoreJournal bool) error {
 	return nil
 }
 
+// close closes the target.
+func (t *target) close() error {
+	err := t.fs.Close()
+	if t.backup != nil {
+		err = errors.Join(err, t.backup.Close())
+	}
+	return err
+}
+
 // identify reads file system name and index from the label, CONFIGS/mountdata or last_rcvd, whichever says it first.
 func (t *target) identify() error {
 	var ok bool
@@ -84,6 +100,10 @@ func (t *target) identify() error {
 				return nil
 			}
 		}
+	}
+	if t.backup != nil {
+		return &fault.Error{Op: "open", Where: t.path, Err: errors.New("neither CONFIGS/mountdata nor last_rcvd in the backup tells which MDT it is of"),
+			Hint: "a backup of a whole MDT has both; those of OSTs and MGTs hold no namespace"}
 	}
 	return &fault.Error{Op: "open", Where: t.path, Err: fmt.Errorf("it is ext4 with the label %q, but no MDT of Lustre", t.fs.Super().Label),
 		Hint: "an MDT has a label such as lustre-MDT0000, and CONFIGS/mountdata; OSTs and MGTs hold no namespace"}
@@ -113,6 +133,9 @@ func (t *target) used() int64 {
 
 // inUse says who has the target open, "" if nobody can be seen to.
 func (t *target) inUse() string {
+	if t.backup != nil {
+		return ""
+	}
 	for _, r := range t.fs.Refusals() {
 		if r.Reason == ext4.ReasonMounted || r.Reason == ext4.ReasonInUse {
 			return r.Text
@@ -135,11 +158,21 @@ func (t *target) inUse() string {
 
 // target gives the target as the contract has it.
 func (t *target) target() store.Target {
+	if t.backup != nil {
+		return t.backupTarget()
+	}
 	return store.Target{Name: t.name(), Path: t.path, Size: t.fs.Size()}
 }
 
 // fingerprint changes when the target was written to.
-func (t *target) fingerprint() (string, error) {
+func (t *target) fingerprint(ctx context.Context) (string, error) {
+	if t.backup != nil {
+		text, err := mdtbackup.Fingerprint(ctx, t.path)
+		if err != nil {
+			return "", &fault.Error{Op: "fingerprint", Where: t.path, Err: err}
+		}
+		return text, nil
+	}
 	fs, err := ext4.Open(t.path) // anew: an open one keeps the superblock that it read
 	if err != nil {
 		return "", &fault.Error{Op: "fingerprint", Where: t.path, Err: err}

@@ -28,6 +28,7 @@ type shape struct {
 	indexes []uint32       // of the MDTs by place
 	dirdata []bool         // by place: names carry FIDs
 	hasOI   []bool         // by place: there is an object index
+	backups []bool         // by place: it is a file-level backup
 	blind   []string       // what of the given targets could not be looked at
 }
 
@@ -58,6 +59,12 @@ func (u *unit) survey() {
 		s.remotes, s.indexes = append(s.remotes, t.marks.remote), append(s.indexes, t.index)
 		s.roots, s.early = append(s.roots, t.marks.root), append(s.early, t.marks.early(t.fs))
 		s.dirdata, s.hasOI = append(s.dirdata, t.fs.Super().Dirdata()), append(s.hasOI, len(t.marks.oi) > 0)
+		s.backups = append(s.backups, t.backup != nil)
+		if t.backup != nil {
+			for _, note := range t.backup.Notes() {
+				s.blind = append(s.blind, t.name()+": "+note)
+			}
+		}
 		if t.marks.trouble != "" {
 			s.blind = append(s.blind, t.name()+": "+t.marks.trouble)
 		}
@@ -116,7 +123,7 @@ func (u *unit) Targets() []store.Target {
 func (u *unit) Fingerprint(ctx context.Context) (string, error) {
 	var parts []string
 	for _, t := range u.targets {
-		fp, err := t.fingerprint()
+		fp, err := t.fingerprint(ctx)
 		if err != nil {
 			return "", err
 		}
@@ -149,7 +156,7 @@ func (u *unit) Passes() []store.Pass {
 func (u *unit) close() error {
 	var errs []error
 	for _, t := range u.targets {
-		errs = append(errs, t.fs.Close())
+		errs = append(errs, t.close())
 	}
 	u.targets = nil
 	return errors.Join(errs...)

@@ -23,6 +23,9 @@ type writer struct {
 
 // OpenWriter implements store.Planner.
 func (u *unit) OpenWriter(ctx context.Context, work string) (store.Writer, error) {
+	if err := u.noRepair(); err != nil {
+		return nil, err
+	}
 	if who, err := u.InUse(ctx); err != nil || who != "" {
 		if err == nil {
 			err = errors.New("in use: " + who)

@@ -2,6 +2,7 @@ package mkldiskfs
 
 import (
 	"fmt"
+	"slices"
 
 	"fettle/internal/format/ext4"
 )
@@ -118,4 +119,20 @@ func (im *Image) amend(ino uint32, change func(raw []byte)) error {
 		return fmt.Errorf("write inode %d of %s: %w", ino, im.f.Name(), err)
 	}
 	return nil
+}
+
+// Fits tells whether PutInode finds room for attributes.
+func (im *Image) Fits(xs []Xattr) bool {
+	all := slices.Clone(xs)
+	for i, x := range all {
+		if im.opt.EAInode && xattrSize(x) > BlockSize-ext4.XattrBlockHeader-4 {
+			all[i].inode = 1
+		}
+	}
+	_, outside := splitXattrs(all, im.geo.inodeSize-ext4.InodeGoodOldSize-extraISize-4-4)
+	size := ext4.XattrBlockHeader + 4
+	for _, x := range outside {
+		size += xattrSize(x)
+	}
+	return size <= BlockSize
 }
