@@ -16,7 +16,7 @@ const (
 var (
 	actIgnore = finding.ActionDoc{Action: finding.Ignore, Does: "leaves it as it is"}
 	actKeep   = finding.ActionDoc{Action: Keep, Does: "leaves the name where it is, so that a person may still find out what it was"}
-	actRemove = finding.ActionDoc{Action: Remove, Does: "removes the name, and the agent behind it",
+	actRemove = finding.ActionDoc{Action: Remove, Does: "removes the name, and the agent behind it; that of a shard stays",
 		Loses: "the name, and with it the knowledge that there was such an object"}
 	actRecreate = finding.ActionDoc{Action: finding.Recreate,
 		Does:  "makes an empty object with the lost FID where the FLD wants it: a directory of mode 0700, or a file of mode 0600 without a layout",

@@ -21,7 +21,9 @@ var entryClasses = finding.Classes{
 		Explain: "The attribute trusted.lma, which holds an object's FID, is gone or cannot be read. A name or the object index still leads to the inode and tells the FID.",
 		Actions: []finding.ActionDoc{actTrustName, actIgnore}},
 	{ID: DuplicateFID, Title: "several inodes are the same object", Severity: finding.Error, Shape: finding.Contested,
-		Explain: "Two or more inodes carry the same FID. Names, link EAs and the object index tell which of them is meant; what the others are may be told by a name that leads to their inode number.",
+		Explain: "Two or more inodes carry the same FID. Names, link EAs and the object index tell which of them is meant; what the others are may be told by a name that leads to their inode number. " +
+			"Where the index, a name and its link EA all mean one inode and nothing leads to the others, these get new FIDs and names in lost+found; a layout that is the same stays with the one that is meant, so that " +
+			"deleting the others destroys no data. Otherwise it is left to a person: other layouts may have objects on the OSTs in common.",
 		Actions: []finding.ActionDoc{actRewrite, actLostFound, actIgnore}},
 	{ID: DotdotMismatch, Aliases: []string{"lustre/dotdot"}, Title: "'..' does not lead to the parent", Severity: finding.Error, Shape: finding.Mismatch,
 		Explain: "The entry '..' of a directory does not have the FID of the directory that names it, or not its inode number (that of REMOTE_PARENT_DIR when the parent is on another MDT).",

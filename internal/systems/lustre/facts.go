@@ -27,6 +27,8 @@ type tenant struct {
 	link     lustre.LinkEA
 	crash    error // the link EA has no usable header
 	problems []lustre.Problem
+	lov      uint64 // digest of trusted.lov, 0 for none
+	blocks   uint64 // digest of where its blocks are, 0 if it has none
 }
 
 // knows tells whether the link EA has the record.

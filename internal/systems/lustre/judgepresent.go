@@ -93,49 +93,6 @@ func (j *judge) objectIndex(o *object) {
 	}
 }
 
-// duplicate reports that several inodes say that they are the object, and gives the one that most witnesses mean.
-func (j *judge) duplicate() *object {
-	best, most := 0, -1
-	d := j.add(DuplicateFID)
-	for i := range j.objects {
-		o := &j.objects[i]
-		score := 0
-		if slices.Contains(j.index, indexed{o.mdt, o.ino, o.gen}) {
-			score++
-		}
-		for k := range j.names {
-			n := &j.names[k]
-			if n.mdt == o.mdt && n.ino == o.ino {
-				score++
-			}
-			if slices.Contains(j.links(o), j.linkOf(k)) {
-				score++
-			}
-		}
-		if score > most {
-			best, most = i, score
-		}
-		d.Evidence = append(d.Evidence, j.objectSays(o), j.linkSays(o))
-		d.Detail.Inodes = append(d.Detail.Inodes, inodeDetail{j.s.indexes[o.mdt], o.ino, linkText(j.links(o))})
-	}
-	o := &j.objects[best]
-	d.Evidence = append(d.Evidence, j.indexSays()...)
-	for i := range j.names {
-		if i < 8 {
-			d.Evidence = append(d.Evidence, j.nameSays(i))
-		}
-	}
-	d.on(j, o).provides(keyDuplicate(j.fid), keyObject(j.fid))
-	for i := range j.objects {
-		if p := &j.objects[i]; i != best {
-			d.Rests = append(d.Rests, record{MDT: j.s.indexes[p.mdt], Inode: p.ino})
-		}
-	}
-	d.Why = fmt.Sprintf("index and names mean inode %d of MDT%04x", o.ino, j.s.indexes[o.mdt])
-	d.Title = fmt.Sprintf("%d inodes say that they are %v", len(j.objects), j.fid)
-	return o
-}
-
 // allNames judges each name by itself. Names that mean another object are forgotten.
 func (j *judge) allNames(o *object) {
 	var kept []int

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strconv"
 
-	"fettle/internal/finding"
 	"fettle/internal/format/lustre"
 )
 
@@ -209,68 +208,6 @@ func (p *planner) flagLMA(at place, set, clear uint32) error {
 	}
 	l.Incompat = l.Incompat&^clear | set
 	return p.putLMA(at, l)
-}
-
-// duplicates is about inodes that have the FID of another one. Names that lead to them tell who they are, and those were dealt with
-// first. What nobody knows can get a FID of its own and a name in lost+found. That is not done unless it is asked for: such an inode may
-// be a copy with the same objects on the OSTs, and to delete it destroys the data of both.
-func (p *planner) duplicates(x *doing) (string, error) {
-	n := 0
-	for _, i := range x.d.Inodes {
-		if i.Inode == x.d.Inode && i.MDT == *x.d.MDT {
-			continue
-		}
-		mdt, ok := p.u.places[i.MDT]
-		if !ok {
-			return "", left("MDT%04x was not given", i.MDT)
-		}
-		if l, ok := p.lma(mdt, i.Inode); !ok || l.FID.String() != x.d.FID {
-			continue
-		}
-		if x.act != finding.Quarantine {
-			return "", left("no name leads to inode %d of MDT%04x, so nobody can tell which object it is; quarantine gives it a new FID and a name in lost+found", i.Inode, i.MDT)
-		}
-		if err := p.newIdentity(place{mdt, i.Inode}); err != nil {
-			return "", err
-		}
-		n++
-	}
-	if n == 0 {
-		return "each inode has its own FID", nil
-	}
-	return fmt.Sprintf("%d inodes got FIDs of their own and names in lost+found; they may have the same objects on the OSTs as the original: compare before you delete one", n), nil
-}
-
-// newIdentity gives an inode a FID of its own and a name in lost+found.
-func (p *planner) newIdentity(at place) error {
-	fid, err := p.newFID(at.mdt)
-	if err != nil {
-		return err
-	}
-	l, _ := p.lma(at.mdt, at.ino)
-	l.FID, l.Incompat = fid, l.Incompat&^(lustre.LMAIRemoteParent|lustre.LMAIStriped)
-	if err := p.putLMA(at, l); err != nil {
-		return err
-	}
-	keep(p, p.made, fid, at)
-	if err := p.fileIndex(at, fid); err != nil {
-		return err
-	}
-	if err := p.set(at.mdt, address(recLMV, at.ino), nil, "LMV of "+fid.String()); err != nil {
-		return err
-	}
-	dir, err := p.lostDir(at.mdt)
-	if err != nil {
-		return err
-	}
-	name, err := p.freeLostName(dir, lustre.LostName{Object: fid, Type: lustre.LostOrphan, Slot: -1})
-	if err != nil {
-		return err
-	}
-	if err := p.attach(at, fid, dir, name); err != nil {
-		return err
-	}
-	return p.finish(at, fid, &namedEntry{dir: dir, name: name})
 }
 
 // linkCount sets a link count.

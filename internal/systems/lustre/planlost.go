@@ -42,6 +42,9 @@ func (p *planner) actDangling(x *doing) (string, error) {
 		return "the object is there again", p.adopt(at, fid, e)
 	}
 	if x.act == Remove {
+		if m, ok := p.lmv(e.dir); ok && m.IsMaster() && x.d.Stripe != nil {
+			return "", left("it is the name of a shard, without which what is in the striped directory is found no better: recreate makes an empty one")
+		}
 		p.lose(fmt.Sprintf("the name %q", shown(e.name)))
 		return "name removed", p.detach(e)
 	}

@@ -21,6 +21,7 @@ import (
 //	link/INODE        trusted.link: the names that an object knows
 //	lma/INODE         trusted.lma: which object it is
 //	lmv/INODE         trusted.lmv: how a directory is striped
+//	lov/INODE         trusted.lov: where the data of a file is
 //	nlink/INODE       link count
 //	oi/FID            entry of the object index
 //	inode/INODE       an inode that is made or freed
@@ -31,6 +32,7 @@ const (
 	recLink   = "link"
 	recLMA    = "lma"
 	recLMV    = "lmv"
+	recLOV    = "lov"
 	recNlink  = "nlink"
 	recOI     = "oi"
 	recInode  = "inode"
@@ -63,7 +65,7 @@ type lmaRecord struct {
 	Raw      []byte `json:"raw,omitempty"`
 }
 
-// lmvRecord is the content of an LMV: in words, and as it is.
+// lmvRecord is the content of an LMV, and of a layout: in words, and as it is.
 type lmvRecord struct {
 	Says string `json:"says,omitempty"`
 	Raw  []byte `json:"raw"`
@@ -138,7 +140,7 @@ func parseAddress(addr string) (p parsed, err error) {
 			}
 		}
 		rest, p.name = num, name
-	case recDotdot, recLink, recLMA, recLMV, recNlink, recInode:
+	case recDotdot, recLink, recLMA, recLMV, recLOV, recNlink, recInode:
 	default:
 		return p, bad
 	}
@@ -199,7 +201,7 @@ func (b *bench) read(mdt int, addr string) (store.Bytes, error) {
 		return encode(rec), nil
 	case recDotdot:
 		return b.readDotdot(mdt, p.ino)
-	case recLink, recLMA, recLMV:
+	case recLink, recLMA, recLMV, recLOV:
 		return b.readXattr(mdt, p.ino, p.kind)
 	case recNlink:
 		in, err := b.inode(mdt, p.ino)
@@ -291,6 +293,12 @@ func (b *bench) readXattr(mdt int, ino uint32, kind string) (store.Bytes, error)
 	case recLMV:
 		rec := lmvRecord{Raw: raw}
 		if v, err := lustre.DecodeLMV(raw); err == nil {
+			rec.Says = v.String()
+		}
+		return encode(rec), nil
+	case recLOV:
+		rec := lmvRecord{Raw: raw}
+		if v, err := lustre.DecodeLOV(raw); err == nil {
 			rec.Says = v.String()
 		}
 		return encode(rec), nil

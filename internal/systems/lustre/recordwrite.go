@@ -34,7 +34,7 @@ func (b *bench) write(mdt int, addr string, after store.Bytes) error {
 			return err
 		}
 		return e.SetDotDot(p.ino, rec.Inode, fid)
-	case recLink, recLMA, recLMV:
+	case recLink, recLMA, recLMV, recLOV:
 		return b.writeXattr(mdt, p.ino, p.kind, after)
 	case recNlink:
 		n, err := strconv.ParseUint(string(after), 10, 16)
@@ -155,7 +155,7 @@ func xattrBytes(kind string, after store.Bytes) ([]byte, error) {
 		}
 		f, err := lustre.ParseFID(rec.FID)
 		return lustre.LMA{Compat: rec.Compat, Incompat: rec.Incompat, FID: f}.Encode(), err
-	case recLMV:
+	case recLMV, recLOV:
 		var rec lmvRecord
 		err := json.Unmarshal(after, &rec)
 		return rec.Raw, err

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"hash/fnv"
 	"sync"
 
 	"fettle/internal/format/ext4"
@@ -48,7 +49,7 @@ func (w *world) tenant(p place) *tenant {
 	if !in.Allocated {
 		return &tenant{free: true}
 	}
-	out := &tenant{mode: in.Mode, links: in.Links, gen: in.Generation, held: t.marks.own(p.ino)}
+	out := &tenant{mode: in.Mode, links: in.Links, gen: in.Generation, held: t.marks.own(p.ino), blocks: blocksOf(in)}
 	err = in.Xattrs(t.fs, func(a ext4.Xattr) bool {
 		if a.Index != ext4.XattrIndexTrusted {
 			return true
@@ -61,6 +62,8 @@ func (w *world) tenant(p place) *tenant {
 		case "link":
 			out.hasLink = true
 			out.link, out.problems, out.crash = lustre.DecodeLinkEA(a.Value)
+		case "lov":
+			out.lov = digestOf(a.Value)
 		}
 		return true
 	}, nil)
@@ -68,6 +71,22 @@ func (w *world) tenant(p place) *tenant {
 		return &tenant{unread: true}
 	}
 	return out
+}
+
+// blocksOf is a digest of where the blocks of an inode are: of two inodes with the same one each thinks that they are its own. 0 if it has none.
+func blocksOf(in *ext4.Inode) uint64 {
+	if in.Sectors == 0 || len(in.Raw) < ext4.InodeGoodOldSize {
+		return 0
+	}
+	return digestOf(in.BlockField(), binary.LittleEndian.AppendUint64(nil, in.FileACL))
+}
+
+func digestOf(parts ...[]byte) uint64 {
+	h := fnv.New64a()
+	for _, b := range parts {
+		h.Write(b)
+	}
+	return max(h.Sum64(), 1)
 }
 
 // entry reads a directory entry again.

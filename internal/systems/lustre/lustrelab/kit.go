@@ -21,12 +21,15 @@ func Kit(sys store.System, opt Options) *lab.Kit {
 			_, err := Make(ctx, path, o)
 			return err
 		}}
-	var all, repairable []lab.Injury
+	var all, whole, repairable []lab.Injury // whole: without shards that are gone, whose names are not removed
 	for _, r := range recipes() {
 		if r.all != nil {
 			continue
 		}
 		all = append(all, lab.Injury{Class: r.Class, Count: 2})
+		if r.Class != stripeDangling {
+			whole = append(whole, lab.Injury{Class: r.Class, Count: 2})
+		}
 		if r.keeps == "" {
 			repairable = append(repairable, lab.Injury{Class: r.Class, Count: 2})
 		}
@@ -35,7 +38,7 @@ func Kit(sys store.System, opt Options) *lab.Kit {
 	recreate := []string{danglingName + "=recreate", stripeLost + "=recreate"}
 	k.Mixed = []lab.Case{
 		{Name: "all-at-once", Injuries: all},
-		{Name: "all-at-once, removed", Injuries: all, Policy: remove},
+		{Name: "all-at-once, removed", Injuries: whole, Policy: remove},
 		{Name: "all-at-once, recreated", Injuries: all, Policy: recreate},
 		{Name: "all-repairable-at-once", Injuries: repairable},
 		{Name: "stripe-lost, recreated", Injuries: []lab.Injury{{Class: stripeLost, Count: 3}}, Policy: recreate},
