@@ -154,10 +154,21 @@ func (j *judge) records(v *linkView) (back int) {
 		if len(surplus) > back && v.insane == 0 {
 			j.linkFinding(LinkRedundant, v).values(linkText(v.links), linkText(j.wanted(v)))
 		}
-	case overflow && v.unseen+v.covered == 0 && len(v.unknown) == 0:
+	case overflow && v.unseen+v.covered == 0 && j.allFit(v):
 		j.linkFinding(LinkOverflow, v).values("says that names did not fit", "all names fit")
 	}
 	return back
+}
+
+// allFit tells whether a link EA has room for all names of its object. Those that it does not have yet may only be counted when no
+// name can be on an MDT that was not given.
+func (j *judge) allFit(v *linkView) bool {
+	want := j.wanted(v)
+	if len(v.unknown) > 0 && (!j.s.complete() || j.cut || len(want) < len(j.names)) {
+		return false
+	}
+	_, dropped := lustre.LinkEA{Links: want}.Encode(0)
+	return dropped == 0
 }
 
 // linkFinding is a finding about the link EA.

@@ -73,7 +73,14 @@ func (j *judge) stray(class string, v *linkView) *draft {
 // lostName is what the object is called if it goes to lost+found.
 func (j *judge) lostName(v *linkView) lustre.LostName {
 	n := lustre.LostName{Object: j.fid, Type: lustre.LostOrphan}
-	if dirMode(v.o.mode) && len(v.links) > 0 {
+	if !dirMode(v.o.mode) {
+		return n
+	}
+	if len(v.links) == 0 { // e2fsck leaves the FID of '..' as it was
+		if d := j.dirOf(v.o); d != nil && d.has(dirUpFID) && d.up != j.fid && (d.up.IsNormal() || d.up.IsRoot()) {
+			n.Type, n.Parent = lustre.LostDirectory, d.up
+		}
+	} else {
 		n.Type, n.Parent = lustre.LostDirectory, v.links[0].Parent
 		if m, err := lustre.DecodeLMV(v.o.lmv); err == nil && m.IsShard() {
 			n.Type = lustre.LostShard

@@ -49,6 +49,9 @@ func masterFaults(o *object, d *dirSum, lmv *lustre.LMV, trouble string, s *shap
 	switch {
 	case lmv == nil && trouble == "" && (o.incompat&lustre.LMAIStriped != 0 && (d == nil || d.others == 0) || holds && d.others == 0):
 		return []stripeFault{{class: MasterLMVMissing, have: "no LMV", want: "the LMV of a master, as its shards tell it", index: -1}}
+	case lmv == nil && trouble == "" && o.incompat&lustre.LMAIStriped != 0 && holds:
+		return []stripeFault{{class: MasterLMVMissing, have: fmt.Sprintf("no LMV, and %d names that are no shards", d.others),
+			want: "the LMV of a master, as its shards tell it, and those names in the shards", index: -1}}
 	case trouble != "" && (holds || o.incompat&lustre.LMAIStriped != 0):
 		return []stripeFault{{class: MasterLMVWrong, have: trouble, want: "the LMV of a master, as its shards tell it", index: -1}}
 	case lmv == nil || trouble != "" || d == nil:

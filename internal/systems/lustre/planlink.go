@@ -55,9 +55,9 @@ func (p *planner) namesOf(at place, fid lustre.FID, more []lustre.Link) (k known
 	return k, nil
 }
 
-// local tells whether one of the names is on a target.
-func (k *knownNames) local(mdt int) bool {
-	return slices.ContainsFunc(k.dirs, func(d place) bool { return d.mdt == mdt })
+// far tells whether one of the names is not on a target.
+func (k *knownNames) far(mdt int) bool {
+	return slices.ContainsFunc(k.dirs, func(d place) bool { return d.mdt != mdt })
 }
 
 // putLinkEA writes the link EA anew. What does not fit is left out and the time noted, as a server does.
@@ -174,16 +174,16 @@ func (p *planner) rename(at place, fid lustre.FID, old *namedEntry, dir place, n
 	}
 	gone := lustre.Link{Parent: from.FID, Name: old.name}
 	var names []lustre.Link
-	local := false
+	far := false
 	for i, l := range k.links {
 		if l != gone {
-			names, local = append(names, l), local || k.dirs[i].mdt == at.mdt
+			names, far = append(names, l), far || k.dirs[i].mdt != at.mdt
 		}
 	}
 	if err := p.putLinkEA(at, names, 0); err != nil {
 		return "", err
 	}
-	if err := p.settle(at, fid, local); err != nil {
+	if err := p.settle(at, fid, far); err != nil {
 		return "", err
 	}
 	if dir.mdt != old.dir.mdt {
@@ -288,7 +288,7 @@ func (p *planner) oneName(x *doing, at place, fid lustre.FID) (string, error) {
 	if err := p.putLinkEA(at, []lustre.Link{{Parent: dir.FID, Name: e.name}}, 0); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("is %q only", shown(e.name)), p.settle(at, fid, e.dir.mdt == at.mdt)
+	return fmt.Sprintf("is %q only", shown(e.name)), p.settle(at, fid, e.dir.mdt != at.mdt)
 }
 
 // emptyMaster moves ordinary names out of the master of a striped directory.

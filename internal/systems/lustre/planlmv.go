@@ -126,7 +126,12 @@ func (p *planner) masterLMV(x *doing) (string, error) {
 		return "", left("the shards count %d of them, and there is a number %d", best.Count, highest)
 	}
 	best.Magic, best.Index = lustre.LMVMaster, p.u.indexes[at.mdt]
-	return fmt.Sprintf("layout made anew: %v", best), p.putLMV(at, best)
+	if err := p.putLMV(at, best); err != nil {
+		return "", err
+	}
+	// Names that were made while it looked like an ordinary directory would be hidden from now on.
+	moved, err := p.emptyMaster(at)
+	return fmt.Sprintf("layout made anew: %v; %s", best, moved), err
 }
 
 // shardLMV makes the layout of a shard from that of the master.

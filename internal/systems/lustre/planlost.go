@@ -94,7 +94,7 @@ func (p *planner) finish(at place, fid lustre.FID, e *namedEntry) error {
 			return err
 		}
 	}
-	return p.settle(at, fid, k.local(at.mdt))
+	return p.settle(at, fid, k.far(at.mdt))
 }
 
 // noteLayout is what remains to be done for files.

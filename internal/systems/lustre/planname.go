@@ -124,25 +124,29 @@ func (p *planner) standIn(at place, fid lustre.FID, e *namedEntry) (uint32, erro
 		return at.ino, nil
 	}
 	if l, ok := p.lma(e.dir.mdt, e.rec.Inode); e.rec.Inode != 0 && ok && l.Has(lustre.LMAIAgent) && l.FID == fid {
-		keep(p, p.used, place{e.dir.mdt, e.rec.Inode}, true)
-		return e.rec.Inode, nil
+		return e.rec.Inode, p.useAgent(place{e.dir.mdt, e.rec.Inode}, e.dir)
 	}
 	if ino, ok := p.spare[spareKey{e.dir.mdt, fid}]; ok && !p.used[place{e.dir.mdt, ino}] {
 		if l, ok := p.lma(e.dir.mdt, ino); ok && l.Has(lustre.LMAIAgent) && l.FID == fid {
-			keep(p, p.used, place{e.dir.mdt, ino}, true)
-			return ino, nil
+			return ino, p.useAgent(place{e.dir.mdt, ino}, e.dir)
 		}
 	}
 	in, err := p.inode(at.mdt, at.ino)
 	if err != nil {
 		return 0, err
 	}
-	rec := inodeRecord{Type: typeName(ext4.TypeRegular), Near: e.dir.ino}
-	if in.IsDir() {
-		rec = inodeRecord{Type: typeName(ext4.TypeDir), Near: e.dir.ino, Up: e.dir.ino}
+	// e2fsck compares the type of an agent with that in the name. What a link leads to nobody reads here.
+	rec := inodeRecord{Type: typeName(typeOf(in.Mode)), Near: e.dir.ino}
+	switch {
+	case in.IsDir():
+		rec.Up = e.dir.ino
 		if p.u.dirdata[e.dir.mdt] {
 			rec.UpFID = fid.String() // as servers write it
 		}
+	case in.IsSymlink():
+		rec.Target = fid.String()
+	case in.Mode&ext4.ModeTypeMask != ext4.ModeFIFO && in.Mode&ext4.ModeTypeMask != ext4.ModeSocket:
+		rec.Type = typeName(ext4.TypeRegular) // of devices as well, which have no agents of their own kind here
 	}
 	ino, err := p.newInode(e.dir.mdt, rec, "agent of "+fid.String())
 	if err != nil {
@@ -150,6 +154,21 @@ func (p *planner) standIn(at place, fid lustre.FID, e *namedEntry) (uint32, erro
 	}
 	keep(p, p.used, place{e.dir.mdt, ino}, true)
 	return ino, p.putLMA(place{e.dir.mdt, ino}, lustre.LMA{Incompat: lustre.LMAIAgent, FID: fid})
+}
+
+// useAgent takes an agent that is there for a name in dir. Lustre never reads '..' of an agent, but e2fsck counts it as a link of the
+// directory that it leads to, which may be gone, or another one by now.
+func (p *planner) useAgent(at, dir place) error {
+	keep(p, p.used, at, true)
+	in, err := p.inode(at.mdt, at.ino)
+	if err != nil || !in.IsDir() {
+		return err
+	}
+	_, rec, err := p.dirent(at.mdt, at.ino, "..")
+	if err != nil || rec == nil || rec.Inode == dir.ino {
+		return err
+	}
+	return p.set(at.mdt, address(recDotdot, at.ino), encode(direntRecord{Inode: dir.ino, FID: rec.FID}), "'..' of the agent in "+p.u.inodeText(at.mdt, at.ino))
 }
 
 // newInode makes an inode and gives its number.
@@ -221,13 +240,14 @@ func (p *planner) remoteName(mdt int, fid lustre.FID) (*namedEntry, error) {
 	return &namedEntry{dir, fid.Bare(), *rec}, nil
 }
 
-// settle makes REMOTE_PARENT_DIR and the mark in the LMA right for an object whose names are known.
-func (p *planner) settle(at place, fid lustre.FID, local bool) error {
+// settle makes REMOTE_PARENT_DIR and the mark in the LMA right for an object whose names are known. far says that one of them is on
+// another target: the entry stands for it where the object is, so that e2fsck counts a link for it.
+func (p *planner) settle(at place, fid lustre.FID, far bool) error {
 	have, err := p.remoteName(at.mdt, fid)
 	if err != nil {
 		return err
 	}
-	if local {
+	if !far {
 		if have != nil {
 			if err := p.detach(have); err != nil {
 				return err
@@ -301,7 +321,7 @@ func (p *planner) actTarget(x *doing) (string, error) {
 		}
 		return "agent freed", p.freeAgent(at, x.d.FID)
 	case RemoteMissing:
-		return "entry made", p.settle(at, fid, false)
+		return "entry made", p.settle(at, fid, true)
 	case RemoteStale:
 		return p.staleRemote(x)
 	}

@@ -85,6 +85,8 @@ type inodeRecord struct {
 	Up    uint32 `json:"up,omitempty"`
 	UpFID string `json:"up_fid,omitempty"`
 	Agent string `json:"agent_of,omitempty"`
+	// Target is that of a symbolic link.
+	Target string `json:"target,omitempty"`
 	// Not are free inodes that are passed over, because names of lost objects still have their numbers.
 	Not []uint32 `json:"not,omitempty"`
 }

@@ -256,7 +256,16 @@ func (b *bench) allocate(mdt int, rec *inodeRecord) (uint32, error) {
 		}
 		return b.edits[mdt].MakeDir(n, rec.Up, fid)
 	}
-	n.Mode |= ext4.ModeRegular
+	switch typ {
+	case ext4.TypeSymlink:
+		n.Mode, n.Target = n.Mode|ext4.ModeSymlink, rec.Target
+	case ext4.TypeFIFO:
+		n.Mode |= ext4.ModeFIFO
+	case ext4.TypeSocket:
+		n.Mode |= ext4.ModeSocket
+	default:
+		n.Mode |= ext4.ModeRegular
+	}
 	return b.edits[mdt].AllocInode(n)
 }
 
