@@ -150,6 +150,10 @@ func (w *sweeper) plan(g uint32) (d GroupDesc, count uint32, useBitmap bool) {
 		trusted = false
 		report.group(KindChecksum, g, 0, at, "checksum of the descriptor is %#04x, should be %#04x; its flags are not used", d.Checksum, fs.sums.Group(g, raw))
 	}
+	if trusted && s.usesUninit() && d.Flags&GroupInodeUninit != 0 && d.FreeInodes != s.InodesPerGroup {
+		trusted = false
+		report.group(KindGroupDesc, g, 0, at, "the descriptor says that no inode was ever written, and that %d of %d are free; its flags are not used", d.FreeInodes, s.InodesPerGroup)
+	}
 	if (!w.o.Everything || w.o.Written) && s.usesUninit() && trusted {
 		if d.Flags&GroupInodeUninit != 0 {
 			return d, 0, false
@@ -172,7 +176,24 @@ func (w *sweeper) plan(g uint32) (d GroupDesc, count uint32, useBitmap bool) {
 		report.group(KindChecksum, g, d.InodeBitmap, fs.offset(d.InodeBitmap), "the inode bitmap does not match its checksum; inodes are chosen by mode and links as well")
 		return d, count, false
 	}
+	if last := lastBit(w.bitmap, s.InodesPerGroup); last > count && !w.o.Everything {
+		report.group(KindGroupDesc, g, 0, at, "inode %d of the group is in use, and the descriptor says that only %d ever were", last, count)
+		count = last
+	}
 	return d, count, true
+}
+
+// lastBit gives the number of the last set bit of the first n, from 1 on; 0 if there is none.
+func lastBit(bitmap []byte, n uint32) uint32 {
+	for i := n; i > 0; i-- {
+		if bitmap[(i-1)/8]&(1<<((i-1)%8)) != 0 {
+			return i
+		}
+		if i%8 == 0 && bitmap[(i-1)/8] == 0 {
+			i -= 7
+		}
+	}
+	return 0
 }
 
 // group hands out the inodes of one group.

@@ -103,6 +103,9 @@ func (in *Inode) Xattrs(fs *FS, fn func(Xattr) bool, report Report) error {
 	if err != nil || !ok {
 		return err
 	}
+	if report != nil {
+		fs.VerifyXattrBlock(in, *buf, report)
+	}
 	a := xattrTable{area: *buf, first: XattrBlockHeader, at: fs.offset(in.FileACL), where: InBlock, ino: in.Number, block: in.FileACL, report: report}
 	a.each(whole)
 	return failed

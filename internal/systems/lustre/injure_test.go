@@ -361,7 +361,7 @@ var injuries = []struct {
 	{"entry of the object index lost", func(p *patient) {
 		b := p.file()
 		p.write(b.mdt, p.indexAt(b), make([]byte, 24))
-	}, map[string]int{IndexMissing: 1}, nil},
+	}, map[string]int{IndexMissing: 1, Damage: 1}, nil}, // a key out of order, at which searches for others stumble
 	{"entry of the object index leads elsewhere", func(p *patient) {
 		b := p.file()
 		p.write(b.mdt, p.indexAt(b)+16, binary.BigEndian.AppendUint32(nil, p.hardLink().ino))

@@ -95,10 +95,10 @@ func (v *linkView) surplus() []lustre.Link { return slices.Concat(v.lost, v.take
 
 // linkEA judges the link EA and the link count of an object that has names.
 func (j *judge) linkEA(o *object) {
-	if j.special() {
+	v := j.view(o)
+	if j.special() && !(j.fid.IsDotLustre() && v.t.hasLink) {
 		return
 	}
-	v := j.view(o)
 	back := 0 // names that are to be put back
 	switch {
 	case !v.t.hasLink && j.fid.IsIGIF():

@@ -11,6 +11,7 @@ import (
 func (j *judge) present(o *object) {
 	j.objectIndex(o)
 	if j.unnamed(o) {
+		j.deletedAndNamed(o)
 		return
 	}
 	if o.has(objNoLMA) && j.oldStyle(o) {
@@ -32,6 +33,25 @@ func (j *judge) present(o *object) {
 	if dirMode(o.mode) {
 		j.directory(o)
 	}
+}
+
+// deletedAndNamed reports names of an object that counts as deleted, or belongs to the target itself. Servers refuse such a name.
+func (j *judge) deletedAndNamed(o *object) {
+	if len(j.names) == 0 {
+		return
+	}
+	why := "it belongs to the target itself"
+	switch t := j.tenant(o.mdt, o.ino); {
+	case len(j.pending) > 0:
+		why = "it is in PENDING, where objects wait that were deleted while they were open"
+	case o.incompat&lustre.LMAIOrphan != 0:
+		why = "its LMA is marked as that of a deleted object"
+	case t != nil && !t.held:
+		why = "it has no links"
+	}
+	d := j.add(Damage, j.nameSays(0), j.objectSays(o), says(j.s.inodeText(o.mdt, o.ino), "%s", why)).on(j, o).at(j, 0)
+	d.Title = "a name leads to an object that should have none: " + why
+	d.provides(keyObject(j.fid))
 }
 
 // oldStyle tells whether an inode without an LMA needs none: it is an object of Lustre 1.8, whose FID is made of inode number and

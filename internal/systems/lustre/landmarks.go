@@ -3,6 +3,7 @@ package lustre
 import (
 	"bytes"
 	"errors"
+	"fmt"
 
 	"fettle/internal/format/ext4"
 	"fettle/internal/format/lustre"
@@ -22,6 +23,9 @@ const (
 // maxLocal bounds how many entries of local directories are looked at: logs and quota files, not objects of users.
 const maxLocal = 4 << 20
 
+// maxLocalHarm bounds how much damage to local directories is remembered.
+const maxLocalHarm = 1000
+
 // landmarks are the inodes of one target that do not belong to the namespace, and ROOT. Numbers are 0 when there is none.
 type landmarks struct {
 	root      uint32
@@ -30,16 +34,16 @@ type landmarks struct {
 	fld       uint32
 	mountdata uint32
 	lastRcvd  uint32
-	oi        []uint32             // by number of the file; 0 where one is missing
-	dirs      map[uint32]role      // directories of the target itself
-	held      map[uint32]struct{}  // files in them
-	trouble   string               // what could not be read, "" for nothing
-	problems  map[ext4.Kind]uint32 // met on the way
+	oi        []uint32            // by number of the file; 0 where one is missing
+	dirs      map[uint32]role     // directories of the target itself
+	held      map[uint32]struct{} // files in them
+	trouble   string              // what could not be read, "" for nothing
+	harm      []ext4.Problem      // damage met on the way, the first maxLocalHarm
 }
 
 // findLandmarks walks the directories of the target itself. Damage leaves out what cannot be read.
 func findLandmarks(fs *ext4.FS) landmarks {
-	m := landmarks{dirs: map[uint32]role{ext4.InoRoot: roleLocal}, held: map[uint32]struct{}{}, problems: map[ext4.Kind]uint32{}}
+	m := landmarks{dirs: map[uint32]role{ext4.InoRoot: roleLocal}, held: map[uint32]struct{}{}}
 	m.holdReserved(fs)
 	todo := []uint32{ext4.InoRoot}
 	for n := 0; len(todo) > 0; {
@@ -47,27 +51,42 @@ func findLandmarks(fs *ext4.FS) landmarks {
 		todo = todo[1:]
 		in, err := fs.Inode(dir)
 		if err != nil || !in.IsDir() {
-			m.trouble = "a directory of the target itself cannot be read"
+			m.hurt(ext4.Problem{Kind: kindOwnName, Inode: dir, Offset: -1, Text: fmt.Sprintf("inode %d, a directory of the target itself, cannot be read", dir)})
 			continue
 		}
+		dots := 0
 		err = fs.Dir(in, func(d ext4.Dirent) bool {
 			if bytes.Equal(d.Name, []byte(".")) || bytes.Equal(d.Name, []byte("..")) {
+				if dots++; d.Inode != dir && (len(d.Name) == 1 || dir == ext4.InoRoot) {
+					m.hurt(ext4.Problem{Kind: kindNoDot, Inode: dir, Offset: d.At, Text: fmt.Sprintf("inode %d: %q leads to inode %d", dir, d.Name, d.Inode)})
+				}
 				return true
 			}
 			if n++; n > maxLocal {
 				m.trouble = "the target has more files of its own than are looked at"
 				return false
 			}
-			if next := m.entry(dir, d); next != 0 {
+			if next := m.entry(fs, dir, d); next != 0 {
 				todo = append(todo, next)
 			}
 			return true
-		}, func(p ext4.Problem) { m.problems[p.Kind]++ })
-		if err != nil {
+		}, m.hurt)
+		switch {
+		case err != nil:
 			m.trouble = err.Error()
+		case dots != 2:
+			m.hurt(ext4.Problem{Kind: kindNoDot, Inode: dir, Offset: -1, Text: fmt.Sprintf("inode %d, a directory of the target itself, has no '.' or no '..'", dir)})
 		}
 	}
 	return m
+}
+
+// hurt takes note of damage to the target's own directories. What is hidden behind it may be taken for objects of users.
+func (m *landmarks) hurt(p ext4.Problem) {
+	m.trouble = "a directory of the target itself is damaged: " + p.Text
+	if len(m.harm) < maxLocalHarm {
+		m.harm = append(m.harm, p)
+	}
 }
 
 // holdReserved takes out what belongs to ext4.
@@ -82,7 +101,7 @@ func (m *landmarks) holdReserved(fs *ext4.FS) {
 }
 
 // entry takes note of one entry of a local directory, and returns the directory that has to be walked for it, if any.
-func (m *landmarks) entry(dir uint32, d ext4.Dirent) uint32 {
+func (m *landmarks) entry(fs *ext4.FS, dir uint32, d ext4.Dirent) uint32 {
 	what := roleLocal
 	if dir == ext4.InoRoot {
 		switch text := string(d.Name); text {
@@ -106,7 +125,7 @@ func (m *landmarks) entry(dir uint32, d ext4.Dirent) uint32 {
 	if string(d.Name) == "mountdata" && m.mountdata == 0 {
 		m.mountdata = d.Inode
 	}
-	if d.Type != ext4.TypeDir {
+	if !m.isDir(fs, dir, d) {
 		m.held[d.Inode] = struct{}{}
 		return 0
 	}
@@ -118,6 +137,21 @@ func (m *landmarks) entry(dir uint32, d ext4.Dirent) uint32 {
 		return d.Inode
 	}
 	return 0
+}
+
+// isDir tells whether a local name is that of a directory, which the inode knows better than the name.
+func (m *landmarks) isDir(fs *ext4.FS, dir uint32, d ext4.Dirent) bool {
+	in, err := fs.Inode(d.Inode)
+	if err != nil || !in.Allocated {
+		m.hurt(ext4.Problem{Kind: kindOwnName, Inode: d.Inode, Offset: d.At,
+			Text: fmt.Sprintf("inode %d, which %q in inode %d leads to, is free or cannot be read", d.Inode, d.Name, dir)})
+		return d.Type == ext4.TypeDir
+	}
+	if want := ext4.DirentTypeOf(in.Mode); d.Type != want {
+		m.harm = append(m.harm, ext4.Problem{Kind: kindOwnName, Inode: d.Inode, Offset: d.At,
+			Text: fmt.Sprintf("inode %d, a %s, is called a %s by its name %q in inode %d", d.Inode, typeName(want), typeName(d.Type), d.Name, dir)})
+	}
+	return in.IsDir()
 }
 
 // index takes note of a file of the object index.
@@ -172,19 +206,25 @@ const maxFLD = 64 << 20
 
 // ranges gives what the target's FLD says. The error says that it has none that could be read.
 func (m *landmarks) ranges(fs *ext4.FS) ([]lustre.Range, error) {
+	out, _, err := m.rangesAnd(fs)
+	return out, err
+}
+
+// rangesAnd gives what is wrong with records as well.
+func (m *landmarks) rangesAnd(fs *ext4.FS) (out []lustre.Range, ps []lustre.Problem, err error) {
 	b := m.content(fs, m.fld, maxFLD)
 	if b == nil {
-		return nil, errors.New("the file fld cannot be read")
+		return nil, nil, errors.New("the file fld cannot be read")
 	}
-	var out []lustre.Range
 	size := int(fs.Super().BlockSize)
 	for ; len(b) >= size; b = b[size:] {
 		if lustre.IAMBlockKind(b[:size]) != lustre.IAMLeafBlock {
 			continue
 		}
-		if _, err := lustre.FLDRanges(b[:size], func(r lustre.Range) bool { out = append(out, r); return true }); err != nil {
-			return out, err
+		more, err := lustre.FLDRanges(b[:size], func(r lustre.Range) bool { out = append(out, r); return true })
+		if ps = append(ps, more...); err != nil {
+			return out, ps, err
 		}
 	}
-	return out, nil
+	return out, ps, nil
 }

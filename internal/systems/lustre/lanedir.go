@@ -2,6 +2,7 @@ package lustre
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 
 	"fettle/internal/format/ext4"
@@ -18,6 +19,9 @@ type dirState struct {
 	raw  []byte      // of a master
 	seen []uint64    // of a master: bits of shard numbers with a name
 	twin bool        // a number was met twice
+
+	dotted bool      // '.' was met
+	tree   *hashTree // nil if there is none, or none that can be used
 }
 
 const (
@@ -40,7 +44,13 @@ func (r *runner) directory(in *ext4.Inode, f lustre.FID, x *attrs) error {
 	if in.IsInline() {
 		return r.inline(in)
 	}
-	return r.t.fs.DirBlocks(in, func(b ext4.DirBlock) bool {
+	if r.sums {
+		if _, err := r.t.fs.VerifyMap(in, r.note); err != nil {
+			return err
+		}
+	}
+	first, met := len(r.blocks), r.met
+	err := r.t.fs.DirBlocks(in, func(b ext4.DirBlock) bool {
 		if r.met++; r.met > 2*r.t.fs.Super().Blocks {
 			r.note(ext4.Problem{Kind: ext4.KindBlockCycle, Inode: in.Number, Offset: -1, Text: "directories claim more blocks than the file system has"})
 			return false
@@ -51,6 +61,10 @@ func (r *runner) directory(in *ext4.Inode, f lustre.FID, x *attrs) error {
 		}
 		return r.readBlocks() == nil // an error of reading comes again, at the end of the batch
 	}, r.note)
+	if err == nil && in.Flags&ext4.FlagIndex != 0 && r.t.fs.Super().HasCompat(ext4.CompatDirIndex) && len(r.blocks)-first == int(r.met-met) {
+		r.dirs[len(r.dirs)-1].tree, err = r.hashTree(in, r.blocks[first:])
+	}
+	return err
 }
 
 // layout takes the LMV of a striped directory in.
@@ -114,13 +128,16 @@ func (r *runner) block(b ext4.DirBlock, buf []byte) error {
 	d := &r.dirs[r.current]
 	var failed error
 	r.t.fs.Dirents(b, buf, func(e ext4.Dirent) bool {
+		if d.tree != nil {
+			r.hashed(d, e)
+		}
 		failed = r.entry(d, e)
 		return failed == nil
 	}, r.note)
 	if failed != nil {
 		return failed
 	}
-	return r.did(0)
+	return r.did(0, int64(len(buf)))
 }
 
 // finishBatch reads the blocks of the batch and says what its directories hold.
@@ -130,6 +147,9 @@ func (r *runner) finishBatch() error {
 	}
 	for i := range r.dirs {
 		d := &r.dirs[i]
+		if !d.dotted {
+			r.note(ext4.Problem{Kind: kindNoDot, Inode: d.ino, Offset: -1, Text: fmt.Sprintf("inode %d: the directory has no '.'", d.ino)})
+		}
 		if d.role != roleNone {
 			continue
 		}

@@ -1,6 +1,8 @@
 package lustre
 
 import (
+	"fmt"
+
 	"fettle/internal/claim"
 	"fettle/internal/format/ext4"
 	"fettle/internal/format/lustre"
@@ -10,6 +12,7 @@ import (
 func (r *runner) entry(d *dirState, e ext4.Dirent) error {
 	if e.Name[0] == '.' && len(e.Name) <= 2 {
 		if len(e.Name) == 1 {
+			d.dot(r, e)
 			return nil
 		}
 		if e.Name[1] == '.' {
@@ -41,6 +44,14 @@ func (r *runner) entry(d *dirState, e ext4.Dirent) error {
 func (r *runner) listed(f lustre.FID, kind claim.Kind, e ext4.Dirent) error {
 	r.says = r.says[:0]
 	return r.add(f, r.t.index, kind, uint64(e.At), uint64(e.Inode))
+}
+
+// dot takes '.' in.
+func (d *dirState) dot(r *runner, e ext4.Dirent) {
+	d.dotted = true
+	if e.Inode != d.ino {
+		r.note(ext4.Problem{Kind: kindNoDot, Inode: d.ino, Offset: e.At, Text: fmt.Sprintf("inode %d: '.' leads to inode %d", d.ino, e.Inode)})
+	}
 }
 
 // up takes '..' in.

@@ -26,9 +26,14 @@ func (r *runner) sweepIndex() error {
 // indexFile reads one file from the lane's block on.
 func (r *runner) indexFile(ino uint32) error {
 	in, err := r.t.fs.Inode(ino)
-	if err != nil {
+	switch {
+	case err != nil && !unreadable(err):
 		return err
+	case err != nil || !in.IsRegular():
+		r.note(ext4.Problem{Kind: kindOwnName, Inode: ino, Offset: -1, Text: fmt.Sprintf("%s leads to inode %d, which is no file", lustre.OIName(r.lane.File), ino)})
+		return nil
 	}
+	leaves := r.tree(in, lustre.OIName(r.lane.File), lustre.ShapeOI)
 	buf := make([]byte, r.t.fs.Super().BlockSize)
 	var failed error
 	err = in.Blocks(r.t.fs, func(x ext4.Extent) bool {
@@ -37,7 +42,7 @@ func (r *runner) indexFile(ino uint32) error {
 			if logical < r.lane.Block || x.Unwritten {
 				continue
 			}
-			if failed = r.indexBlock(x.Physical+i, buf); failed != nil {
+			if failed = r.indexBlock(in, logical, x.Physical+i, buf, leaves); failed != nil {
 				return false
 			}
 			if r.lane.Block = logical + 1; r.resting() {
@@ -53,17 +58,27 @@ func (r *runner) indexFile(ino uint32) error {
 }
 
 // indexBlock takes in the entries of one block, if it is a leaf.
-func (r *runner) indexBlock(physical uint64, buf []byte) error {
+func (r *runner) indexBlock(in *ext4.Inode, logical, physical uint64, buf []byte, leaves map[uint64]lustre.IAMSpan) error {
 	if err := r.t.fs.ReadBlock(physical, buf); err != nil {
 		r.note(ext4.Problem{Kind: ext4.KindRead, Block: physical, Offset: -1, Text: err.Error()})
 		return nil
 	}
 	if lustre.IAMBlockKind(buf) != lustre.IAMLeafBlock {
+		if _, due := leaves[logical]; due {
+			r.note(ext4.Problem{Kind: kindIndex, Inode: in.Number, Block: physical, Offset: -1,
+				Text: fmt.Sprintf("inode %d, %s: block %d should be a leaf and is none", in.Number, lustre.OIName(r.lane.File), logical)})
+		}
 		return nil
 	}
+	r.leafPlace(in, logical, buf, leaves)
 	var failed error
+	files := len(r.t.marks.oi)
 	_, err := lustre.OIEntries(buf, func(e lustre.OIEntry) bool {
 		r.counts.Index++
+		if n, err := lustre.OIFile(e.FID, files); err == nil && n != r.lane.File {
+			r.note(ext4.Problem{Kind: kindIndex, Inode: in.Number, Block: physical, Offset: -1,
+				Text: fmt.Sprintf("inode %d, %s: has %v, which belongs into %s", in.Number, lustre.OIName(r.lane.File), e.FID, lustre.OIName(n))})
+		}
 		r.says = r.says[:0]
 		failed = r.add(e.FID, r.t.index, kIndex, uint64(e.Ino), uint64(e.Generation))
 		return failed == nil
@@ -74,6 +89,5 @@ func (r *runner) indexBlock(physical uint64, buf []byte) error {
 	if err != nil {
 		return err
 	}
-	r.since += every / 2 // blocks are not counted as work, but the clock is looked at
-	return r.did(0)
+	return r.did(0, int64(len(buf)))
 }
