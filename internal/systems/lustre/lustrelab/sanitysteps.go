@@ -80,6 +80,8 @@ func (p *patient) secondOther(s *seen) error {
 	if err != nil {
 		return err
 	}
+	r.name().fid = o.lma.FID
+	p.w.refs[o.lma.FID], p.w.refs[s.lma.FID] = []ref{r}, []ref{p.ref(s)}
 	p.touch(o)
 	p.must(linkRedundant, s.lma.FID, "%q leads to %v", r.name().text, o.lma.FID)
 	p.must(badNlink, s.lma.FID, "2 links, 1 name")
@@ -112,6 +114,7 @@ func (p *patient) claimFar(s *seen) error {
 	if err != nil {
 		return err
 	}
+	s.up = r.dir.lma.FID
 	if err := p.unname(p.ref(s)); err != nil {
 		return err
 	}
@@ -165,9 +168,10 @@ func (p *patient) toPending(s *seen) error {
 
 // alienate gives an empty directory to another system.
 func (p *patient) alienate(s *seen) error {
-	v := lustre.Foreign{Type: 0xda05, Value: []byte("daos://pool/other")}
-	return p.knife(s).setXattr(s.in.Number, "lmv", v.Encode(lustre.LMVForeign))
+	return p.knife(s).setXattr(s.in.Number, "lmv", otherSystem.Encode(lustre.LMVForeign))
 }
+
+var otherSystem = lustre.Foreign{Type: 0xda05, Value: []byte("daos://pool/other")}
 
 // lostAndUsed takes the LMV of a striped directory away and moves the name of a file into the directory itself.
 func (p *patient) lostAndUsed(s *seen) error {
@@ -188,28 +192,79 @@ func (p *patient) lostAndUsed(s *seen) error {
 		return err
 	}
 	p.touch(o)
+	p.nameIn(o, p.shardOf(s, n.text), n)
 	p.may(masterName, s.lma.FID, "a file was made in it")
 	return p.dropLMV(s)
 }
 
-// fillable fits directories that empty can make empty.
-func (p *patient) fillable(s *seen) bool {
-	if !p.plainDir(s) || !p.once(s) || s.alien || len(s.names) > 64 {
+// shardOf is the shard of a striped directory that a name belongs into.
+func (p *patient) shardOf(master *seen, text string) *seen {
+	k, _ := lustre.NameHash(master.lmv.HashType, text, master.lmv.Count)
+	for i := range master.names {
+		if o := p.w.objects[master.names[i].fid]; o != nil && o.lmv != nil && o.lmv.Index == k {
+			return o
+		}
+	}
+	return nil
+}
+
+// nameIn notes that n in dir is to be the only name of an object when the damage is repaired. Nothing is written.
+func (p *patient) nameIn(s, dir *seen, n name) {
+	dir.names = append(dir.names, n)
+	p.w.refs[s.lma.FID] = []ref{{dir, len(dir.names) - 1}}
+}
+
+// misplaceForGood renames a file within its shard, against the hash, as misplace does: the new name stays, in the right shard.
+func (p *patient) misplaceForGood(s *seen) error {
+	if err := p.misplace(s); err != nil {
+		return err
+	}
+	r := p.ref(s)
+	n := *r.name()
+	err := p.knife(s).editEntry(r.dir.in.Number, n.at, func(e []byte) error { n.text = string(e[ext4.DirentName:][:len(n.text)]); return nil })
+	if err != nil {
+		return err
+	}
+	p.busy[r.dir] = true
+	p.nameIn(s, p.shardOf(p.ref(r.dir).dir, n.text), n)
+	return nil
+}
+
+// outgrown takes the last name out of the link EA, which then says that there was no room for it.
+func (p *patient) outgrown(s *seen) error {
+	return p.relink(s, linkOverflow, "says that names did not fit, and lacks one", func(ea *lustre.LinkEA) {
+		ea.Links, ea.Overflow = ea.Links[:len(ea.Links)-1], defaultDay
+	})
+}
+
+// fillable fits directories with a name nearby that empty can make empty.
+func (p *patient) fillable(s *seen) bool { return p.plainDir(s) && p.emptiable(s) }
+
+// fillableFar fits such directories whose name is on another MDT.
+func (p *patient) fillableFar(s *seen) bool { return p.farDir(s) && p.emptiable(s) }
+
+func (p *patient) emptiable(s *seen) bool {
+	if !p.once(s) || s.alien || len(s.names) > 64 {
 		return false
 	}
 	for i := range s.names {
 		o := p.w.objects[s.names[i].fid]
-		if o == nil || o.isDir() || !p.plainFile(o) || p.taken[o] {
+		if o == nil || p.taken[o] || !p.plainFile(o) && !p.fillable(o) {
 			return false
 		}
 	}
 	return true
 }
 
-// empty removes all files of a directory, as a client would.
+// empty removes everything in a directory, as a client would.
 func (p *patient) empty(s *seen) error {
 	for i := range s.names {
 		o := p.w.objects[s.names[i].fid]
+		if o.isDir() {
+			if err := p.empty(o); err != nil {
+				return err
+			}
+		}
 		if err := p.unname(ref{s, i}); err != nil {
 			return err
 		}
@@ -221,4 +276,47 @@ func (p *patient) empty(s *seen) error {
 	}
 	s.names = nil
 	return nil
+}
+
+// What is not as before when the damage is repaired.
+
+// gone says that an object is not there, and the name that led to it leads to nothing.
+func gone(_ *patient, s *seen, want Picture) { delete(want, s.lma.FID) }
+
+// anew says that an object is made again, empty, with the rights that LFSCK gives it.
+func anew(p *patient, s *seen, want Picture) {
+	t := Thing{MDT: s.mdt, Mode: ext4.ModeRegular | 0o600, Names: p.w.nameTexts(s), Attrs: map[string]string{}}
+	if s.isDir() {
+		t.Mode = ext4.ModeDir | 0o700
+	}
+	want[s.lma.FID] = t
+}
+
+// lostParent says that a directory is made again in lost+found, because of what was in it.
+func lostParent(p *patient, s *seen, want Picture) {
+	anew(p, s, want)
+	inLostFound(s, want, fmt.Sprintf("%v-P-0", s.lma.FID))
+}
+
+// lostDirectory says that a directory is in lost+found with the FID of the parent that '..' tells.
+func lostDirectory(_ *patient, s *seen, want Picture) {
+	inLostFound(s, want, fmt.Sprintf("%v-%v-D-0", s.lma.FID, s.up))
+}
+
+func inLostFound(s *seen, want Picture, text string) {
+	t := want[s.lma.FID]
+	t.Names = []string{fmt.Sprintf("lost+found/MDT%04x/%s", s.mdt, text)}
+	want[s.lma.FID] = t
+}
+
+// pendingOnly says that an object has no name but that in PENDING.
+func pendingOnly(_ *patient, s *seen, want Picture) {
+	t := want[s.lma.FID]
+	t.Names = []string{"PENDING/" + lustre.PendingName(s.lma.FID)}
+	want[s.lma.FID] = t
+}
+
+// foreign says that a directory has the LMV that alienate gave it.
+func foreign(_ *patient, s *seen, want Picture) {
+	want[s.lma.FID].Attrs[attrName(ext4.XattrIndexTrusted, "lmv")] = string(otherSystem.Encode(lustre.LMVForeign))
 }

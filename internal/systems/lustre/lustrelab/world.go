@@ -229,8 +229,10 @@ func (w *world) readLocals(index int, m *mdt) error {
 				m.parents[fid] = r.ino
 			}
 		case "PENDING":
-			for _, r := range in.names {
-				w.pending[r.fid] = true
+			for _, r := range in.names { // servers put no FID behind these names
+				if s := m.byIno[r.ino]; s != nil {
+					w.pending[s.lma.FID] = true
+				}
 			}
 		case "update_log_dir":
 			for _, r := range in.names {
