@@ -108,6 +108,9 @@ func (j *judge) allEntries() []entryDetail {
 func (j *judge) nameSays(i int) finding.Evidence {
 	n, t := &j.names[i], &j.texts[i]
 	fid := "no FID"
+	if j.s.fromBackup(n.mdt) {
+		return says(fmt.Sprintf("name %q in %s", shown(t.text), j.dirText(t, n)), "leads to inode %d, type %s", n.ino, typeName(n.typ))
+	}
 	if t.hasFID {
 		fid = t.fid.String()
 	}
