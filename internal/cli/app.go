@@ -91,7 +91,7 @@ func (a *App) verbs() []*cobra.Command {
 	return []*cobra.Command{
 		a.newCheck(), a.newPlan(), a.newApply(), a.newUndo(),
 		a.newFindings(), a.newExplain(), a.newReport(), a.newRuns(), a.newPolicy(), a.newClasses(),
-		a.newStop(), a.newResume(), a.newRate(), a.newShell(),
+		a.newStatus(), a.newStop(), a.newResume(), a.newRate(), a.newShell(),
 		a.newLab(), a.newDemo(),
 		a.newFlux(), a.newDevmapper(),
 		a.newCompletion(), a.newMan(), a.newVersion(),

@@ -124,6 +124,9 @@ func progressLine(pr runs.Progress) string {
 		line = pr.Pass
 	}
 	line = say.Clean(line)
+	if pr.Passes > 1 && pr.PassNumber > 0 {
+		line = fmt.Sprintf("%d/%d %s", pr.PassNumber, pr.Passes, line)
+	}
 	if f := fraction(pr); f >= 0 {
 		line += fmt.Sprintf("  %.0f %%", 100*f)
 	}

@@ -29,9 +29,7 @@ func (a *App) newReport() *cobra.Command {
 		Long: `Writes the findings and the summary of a run in a form to read or to hand on: text (the default), one self-contained HTML
 page, JSON lines (--json), SARIF 2.1.0 or JUnit XML.
 
---lfsck writes a check of a Lustre file system as "lctl get_param -n mdd.*.lfsck_namespace" would, for scripts that parse that:
-one block for all MDTs. Before a repair it looks like a dry run, with counters of what was found (_inconsistent); afterwards the
-counters are of what was repaired (_repaired). Findings that LFSCK has no counter for are in unknown_inconsistency.`,
+--lfsck writes a check of a Lustre file system as fettle status --format lfsck does.`,
 		Example: `  fettle report last --html -o report.html
   fettle report last --sarif -o fettle.sarif
   fettle report last --json | jq .
@@ -83,7 +81,7 @@ func (a *App) report(run string, f *reportFlags) error {
 		case f.junit:
 			return report.JUnit(w, src)
 		case f.lfsck:
-			return lfsckReport(w, r, sum)
+			return lfsckReport(w, r)
 		case a.json:
 			if err := report.Lines(w, src.Each()); err != nil {
 				return err

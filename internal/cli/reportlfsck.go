@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"time"
 
 	"fettle/internal/finding"
@@ -13,38 +15,86 @@ import (
 
 // lfsckReport writes a Lustre run in the words of LFSCK, for scripts that parse lctl's output. What was found counts until a repair
 // was applied; from then on only what that repaired does.
-func lfsckReport(w io.Writer, r *runs.Run, sum runs.Summary) error {
+func lfsckReport(w io.Writer, r *runs.Run) error {
 	if r.Spec().System != (lustre.System{}).Name() {
-		return usagef("--lfsck is for checks of lustre: stores", "run %s is of a %s store", r.ID(), r.Spec().System)
-	}
-	mended, err := appliedTo(r)
-	if err != nil {
-		return err
+		return usagef("LFSCK's fields are for checks of lustre: stores", "run %s is of a %s store", r.ID(), r.Spec().System)
 	}
 	st, err := r.Status()
 	if err != nil {
 		return err
 	}
-	out := lustre.LFSCKRun{DryRun: len(mended) == 0, Status: lfsckStatus(st, sum), Missing: sum.Verdict == finding.Incomplete,
-		Started: r.Spec().Started.Unix(), Ended: st.Updated.Unix(), Seconds: int64(sum.Seconds)}
-	for name, value := range sum.Facts {
-		switch n := value.(type) {
-		case float64: // as numbers come out of a summary that was read from its file
-			out.Fact(name, uint64(max(n, 0)))
-		case int64:
-			out.Fact(name, uint64(max(n, 0)))
-		}
+	sum, err := r.Summary()
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	mended, err := appliedTo(r)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	out := lfsckRun(r, st, sum, now)
+	out.DryRun = len(mended) == 0
+	var kept map[string]any
+	if st.Checkpoint != nil {
+		kept = st.Checkpoint.Facts
+	}
+	if err := out.Facts(st.Facts, kept); err != nil {
+		return err
+	}
+	if st.State != runs.Finished && !reporting(st) {
+		out.Judged()
+		_, err = fmt.Fprint(w, out.Text(now.Unix()))
+		return err
 	}
 	for f, err := range real(r) {
 		if err != nil {
 			return err
 		}
 		if out.DryRun || mended[f.Seq] {
-			out.Count(f.Class)
+			out.Finding(f.Class, f.Detail)
 		}
 	}
-	_, err = fmt.Fprint(w, out.Text(time.Now().Unix()))
+	_, err = fmt.Fprint(w, out.Text(now.Unix()))
 	return err
+}
+
+// lfsckRun is what the state of the run says, without counters.
+func lfsckRun(r *runs.Run, st runs.Status, sum runs.Summary, now time.Time) lustre.LFSCKRun {
+	out := lustre.LFSCKRun{Status: lfsckStatus(st, sum), Missing: st.State == runs.Finished && sum.Verdict == finding.Incomplete,
+		FS: st.Unit, Started: st.Began.Unix(), Ended: st.Updated.Unix()}
+	if len(sum.ByUnit) > 0 {
+		out.FS = sum.ByUnit[0].Unit
+	}
+	if st.Began.IsZero() {
+		out.Started = r.Spec().Started.Unix()
+	}
+	since := st.Began
+	if c := st.Checkpoint; c != nil {
+		out.Checkpoint = c.Saved.Unix()
+		if c.Saved.After(since) {
+			since = c.Saved
+		}
+	}
+	if !since.IsZero() {
+		out.Since = int64(st.Updated.Sub(since).Seconds() + 0.5)
+	}
+	var first, second float64
+	for _, p := range st.ByPass {
+		if p.Pass == "sweep" {
+			first += p.Seconds
+			continue
+		}
+		second += p.Seconds
+		out.Phase2 = true
+	}
+	out.Seconds1, out.Seconds2 = int64(first+0.5), int64(second+0.5)
+	return out
+}
+
+// reporting tells whether the last pass has begun, which writes the findings.
+func reporting(st runs.Status) bool {
+	n := len(st.ByPass)
+	return n > 0 && st.ByPass[n-1].Pass == "report"
 }
 
 // appliedTo tells which findings of a run are repaired now.
@@ -69,7 +119,7 @@ func appliedTo(r *runs.Run) (map[int]bool, error) {
 func lfsckStatus(st runs.Status, sum runs.Summary) uint32 {
 	switch st.State {
 	case runs.Running:
-		if st.Pass == "sweep" || st.Pass == "" {
+		if st.Pass == "sweep" || st.Pass == "" && len(st.ByPass) == 0 {
 			return format.LFSCKPhase1
 		}
 		return format.LFSCKPhase2

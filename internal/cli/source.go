@@ -58,8 +58,10 @@ func (a *App) next(r *runs.Run, sum runs.Summary) []string {
 // facts lists what the passes had to say, by name.
 func facts(sum runs.Summary) []report.Fact {
 	names := make([]string, 0, len(sum.Facts))
-	for n := range sum.Facts {
-		names = append(names, n)
+	for n, v := range sum.Facts {
+		if _, nested := v.(map[string]any); !nested { // those are for programs
+			names = append(names, n)
+		}
 	}
 	sort.Strings(names)
 	out := make([]report.Fact, 0, len(names))

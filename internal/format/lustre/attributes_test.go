@@ -285,7 +285,7 @@ func FuzzAttributes(f *testing.F) {
 			}
 		}
 		if n, err := DecodeLFSCKNamespace(b); err == nil {
-			n.Text(LFSCKBookmark{}, 0)
+			n.Text(LFSCKBookmark{}, LFSCKLive{}, 0)
 		}
 		DecodeLFSCKBookmark(b)
 		DecodeMountData(b)

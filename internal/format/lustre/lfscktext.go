@@ -23,6 +23,7 @@ const (
 	LFSCKCompleted = 3
 	LFSCKFailed    = 4
 	LFSCKStopped   = 5
+	LFSCKPaused    = 6
 	LFSCKCrashed   = 7
 	LFSCKPartial   = 8
 )
@@ -51,9 +52,16 @@ func lfsckBits(v uint32, names []string) string {
 	return strings.Join(out, ",")
 }
 
-// Text gives state and counters in the form of "lctl get_param mdd.*.lfsck_namespace", which scripts parse. now is in seconds
-// since 1970. Speeds are averages over the run times.
-func (n LFSCKNamespace) Text(mark LFSCKBookmark, now int64) string {
+// LFSCKLive is what LFSCK knows beside what it keeps while it scans.
+type LFSCKLive struct {
+	Current LFSCKPosition // in phase 1
+	New     uint64        // what was checked since the last checkpoint, in the phase at work
+	Seconds int64         // since that
+}
+
+// Text gives state and counters in the form of "lctl get_param -n mdd.*.lfsck_namespace", which scripts parse. now is in seconds
+// since 1970. Average speeds are over the run times, those of real time since the last checkpoint; live is used while it scans only.
+func (n LFSCKNamespace) Text(mark LFSCKBookmark, live LFSCKLive, now int64) string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	bits := func(name, words string) { line("%s", strings.TrimRight(name+": "+words, " ")) }
@@ -77,7 +85,7 @@ func (n LFSCKNamespace) Text(mark LFSCKBookmark, now int64) string {
 	line("last_checkpoint_position: %v", n.LastCheckpointPos)
 	line("first_failure_position: %v", n.FirstBadPos)
 	n.textCounters(mark.Param&LFSCKDryRun != 0, line)
-	n.textSpeeds(line)
+	n.textSpeeds(live, line)
 	return b.String()
 }
 
@@ -113,30 +121,35 @@ func (n LFSCKNamespace) textCounters(dry bool, line func(string, ...any)) {
 	line("run_time_phase1: %d seconds\nrun_time_phase2: %d seconds", n.RunTime1, n.RunTime2)
 }
 
-func (n LFSCKNamespace) textSpeeds(line func(string, ...any)) {
+// textSpeeds prints speeds and the position. A phase that took no whole second counts as one second in the total.
+func (n LFSCKNamespace) textSpeeds(live LFSCKLive, line func(string, ...any)) {
 	per := func(count uint64, seconds int64) uint64 {
 		if seconds <= 0 {
 			return count
 		}
 		return count / uint64(seconds)
 	}
-	current := "N/A"
+	total := max(n.RunTime1, 0) + max(n.RunTime2, 0)
+	if n.RunTime1 <= 0 && n.Checked1 > 0 {
+		total++
+	}
+	if n.RunTime2 <= 0 && n.Checked2 > 0 {
+		total++
+	}
 	line("average_speed_phase1: %d items/sec", per(n.Checked1, n.RunTime1))
 	if n.Status == LFSCKPhase1 {
 		line("average_speed_phase2: N/A")
 		line("average_speed_total: %d items/sec", per(n.Checked1, n.RunTime1))
-		line("real_time_speed_phase1: %d items/sec\nreal_time_speed_phase2: N/A", per(n.Checked1, n.RunTime1))
-		current = n.LastCheckpointPos.String()
-	} else {
-		line("average_speed_phase2: %d objs/sec", per(n.Checked2, n.RunTime2))
-		line("average_speed_total: %d items/sec", per(n.Checked1+n.Checked2, n.RunTime1+n.RunTime2))
-		line("real_time_speed_phase1: N/A")
-		if n.Status == LFSCKPhase2 {
-			line("real_time_speed_phase2: %d objs/sec", per(n.Checked2, n.RunTime2))
-			current = n.LastScanned2.String()
-		} else {
-			line("real_time_speed_phase2: N/A")
-		}
+		line("real_time_speed_phase1: %d items/sec\nreal_time_speed_phase2: N/A", per(live.New, live.Seconds))
+		line("current_position: %v", live.Current)
+		return
 	}
-	line("current_position: %s", current)
+	line("average_speed_phase2: %d objs/sec", per(n.Checked2, n.RunTime2))
+	line("average_speed_total: %d items/sec", per(n.Checked1+n.Checked2, total))
+	line("real_time_speed_phase1: N/A")
+	if n.Status == LFSCKPhase2 {
+		line("real_time_speed_phase2: %d objs/sec\ncurrent_position: %v", per(live.New, live.Seconds), n.LastScanned2)
+		return
+	}
+	line("real_time_speed_phase2: N/A\ncurrent_position: N/A")
 }

@@ -86,16 +86,24 @@ func TestLFSCKText(t *testing.T) {
 	n := LFSCKNamespace{Magic: LFSCKNamespaceMagic, Status: LFSCKCompleted, Flags: 3, SuccessCount: 2, RunTime1: 10, RunTime2: 5, LastCompleted: 1000,
 		LatestStartPos: LFSCKPosition{Object: 13}, FirstBadPos: LFSCKPosition{77, FIDRoot, 0x10}, Checked1: 100, Checked2: 50, Dangling: 3, LinkEAOverflow: 1}
 	for _, c := range []struct {
-		param uint16
-		want  []string
+		status uint32
+		param  uint16
+		live   LFSCKLive
+		want   []string
 	}{
-		{0, []string{"magic: 0xa06249ff", "status: completed", "flags: scanned-once,inconsistent", "param:", "last_completed_time: 1000", "time_since_last_completed: 500 seconds",
+		{LFSCKCompleted, 0, LFSCKLive{}, []string{"magic: 0xa06249ff", "status: completed", "flags: scanned-once,inconsistent", "param:", "last_completed_time: 1000", "time_since_last_completed: 500 seconds",
 			"latest_start_time: N/A", "latest_start_position: 13, N/A, N/A", "last_checkpoint_position: N/A, N/A, N/A", "first_failure_position: 77, [0x200000007:0x1:0x0], 0x10",
 			"dangling_repaired: 3", "updated_phase1: 0", "linkea_overflow_cleared: 1", "success_count: 2", "run_time_phase1: 10 seconds",
 			"average_speed_phase1: 10 items/sec", "average_speed_phase2: 10 objs/sec", "average_speed_total: 10 items/sec", "current_position: N/A"}},
-		{LFSCKDryRun, []string{"param: dryrun", "dangling_inconsistent: 3", "inconsistent_phase1: 0", "linkea_overflow_inconsistent: 1"}},
+		{LFSCKCompleted, LFSCKDryRun, LFSCKLive{}, []string{"param: dryrun", "dangling_inconsistent: 3", "inconsistent_phase1: 0", "linkea_overflow_inconsistent: 1"}},
+		{LFSCKPhase1, 0, LFSCKLive{Current: LFSCKPosition{Object: 4711}, New: 90, Seconds: 3}, []string{"status: scanning-phase1", "average_speed_phase1: 10 items/sec",
+			"average_speed_phase2: N/A", "average_speed_total: 10 items/sec", "real_time_speed_phase1: 30 items/sec", "real_time_speed_phase2: N/A", "current_position: 4711, N/A, N/A"}},
+		{LFSCKPhase2, 0, LFSCKLive{New: 7}, []string{"status: scanning-phase2", "average_speed_phase2: 10 objs/sec", "real_time_speed_phase1: N/A",
+			"real_time_speed_phase2: 7 objs/sec", "current_position: [0x200000400:0x1:0x0]"}},
+		{LFSCKCrashed, 0, LFSCKLive{New: 7}, []string{"status: crashed", "real_time_speed_phase1: N/A", "real_time_speed_phase2: N/A", "current_position: N/A"}},
 	} {
-		text := "\n" + n.Text(LFSCKBookmark{Version: 2, Param: c.param}, 1500)
+		n.Status, n.LastScanned2 = c.status, FID{Seq: 0x200000400, OID: 1}
+		text := "\n" + n.Text(LFSCKBookmark{Version: 2, Param: c.param}, c.live, 1500)
 		for _, w := range c.want {
 			if !strings.Contains(text, "\n"+w+"\n") {
 				t.Errorf("no line %q in%s", w, text)

@@ -232,7 +232,7 @@ func lfsckText(b []byte) (string, bool) {
 	if err != nil {
 		return err.Error(), true
 	}
-	return n.Text(lustre.LFSCKBookmark{}, n.LastCompleted), true
+	return n.Text(lustre.LFSCKBookmark{}, lustre.LFSCKLive{Current: n.LastCheckpointPos}, n.LastCompleted), true
 }
 
 // plainValue shows bytes as text where they are some, else in hex.

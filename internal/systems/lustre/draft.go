@@ -29,6 +29,7 @@ type draft struct {
 	Name     string   `json:"name,omitempty"`
 	Named    bool     `json:"named,omitempty"`
 	Rests    []record `json:"rests,omitempty"` // what it rests on
+	Harm     *harm    `json:"harm,omitempty"`  // damage that the sweep met
 }
 
 // place2 is a place in JSON.

@@ -1,9 +1,11 @@
 package lustre
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"fettle/internal/claim"
 	"fettle/internal/format/ext4"
@@ -27,9 +29,12 @@ type runner struct {
 	x       attrs
 	obj     object
 	nam     name
-	work    int64 // since the last Did, in records
-	since   int   // records since the last look at the clock
-	ripe    bool  // enough was done for a checkpoint to be worth it
+	work    int64     // since the last Did, in records
+	bytes   int64     // likewise
+	since   int       // things done since the last Did
+	at      uint32    // number of the last inode
+	began   time.Time // the batch
+	ripe    bool      // something was done: a checkpoint is worth it
 
 	dirs    []dirState // of the batch, ascending by inode number
 	blocks  []ext4.DirBlock
@@ -37,8 +42,16 @@ type runner struct {
 	current int    // directory that was met last
 }
 
-// every is how many records lie between two looks at clock, rate limit and pause.
-const every = 512
+// every is how many inodes or blocks lie between two looks at clock, rate limit and pause. It is small, so that a slow check goes evenly.
+const every = 16
+
+const (
+	// batchTime is how long inodes are read before the blocks of their directories are, at least one directory of course: blocks are
+	// read faster in the order in which they are stored, but until then there can be no checkpoint, and no records are counted.
+	batchTime = time.Second
+	// tellEvery is how often the facts are told.
+	tellEvery = 500 * time.Millisecond
+)
 
 func (s *sweeper) newRunner(ctx context.Context, l *lane) (*runner, error) {
 	w, err := s.matcher.Writer()
@@ -49,23 +62,44 @@ func (s *sweeper) newRunner(ctx context.Context, l *lane) (*runner, error) {
 	return &runner{sweeper: s, ctx: ctx, lane: l, t: t, w: w, note: s.report(l.Target), sums: t.fs.Sums().Metadata}, nil
 }
 
-// did counts work, and looks now and then whether to pause or stop.
-func (r *runner) did(records int64) error {
+// did counts work, and looks now and then whether to pause.
+func (r *runner) did(records, bytes int64) error {
 	r.work += records
-	if r.since += int(records); r.since < every {
+	r.bytes += bytes
+	if r.since++; r.since < every {
 		return nil
 	}
 	return r.tell()
 }
 
 func (r *runner) tell() error {
-	work := r.work
-	r.work, r.since = 0, 0
+	work, bytes := r.work, r.bytes
+	r.work, r.bytes, r.since = 0, 0, 0
 	r.ripe = true
 	if r.env.Due() {
 		r.pause.Store(true)
 	}
-	return r.env.Did(r.ctx, work, work*int64(r.t.fs.Super().InodeSize))
+	r.tally()
+	err := r.env.Did(r.ctx, work, bytes)
+	if r.outer.Err() != nil {
+		r.pause.Store(true)
+		return nil // the lane rests where it can be taken up again
+	}
+	return err
+}
+
+// tally adds what the lane counted to what its target has.
+func (r *runner) tally() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.state.Counts[r.lane.Target].add(r.counts)
+	r.counts = counts{}
+	if r.at > 0 {
+		r.lane.At = r.at
+	}
+	if time.Since(r.shown) >= tellEvery {
+		r.facts()
+	}
 }
 
 // resting tells whether the lane has to come to a halt; it always does something first.
@@ -81,6 +115,7 @@ func (r *runner) add(f lustre.FID, own uint32, kind claim.Kind, at, sub uint64) 
 // sweepInodes reads inode tables batch by batch: inodes up to a number of directories, then the blocks of these.
 func (r *runner) sweepInodes() error {
 	for {
+		r.began = time.Now()
 		err := r.t.fs.SweepInodes(r.ctx, ext4.SweepOptions{Start: ext4.Position{Group: r.lane.Group, Index: r.lane.Inode}, End: r.lane.End,
 			Workers: 1, Report: r.note}, r.inode)
 		if err != nil && !errors.Is(err, errPause) {
@@ -101,15 +136,16 @@ func (r *runner) sweepInodes() error {
 
 // inode takes one inode in.
 func (r *runner) inode(in *ext4.Inode) error {
-	if len(r.dirs) >= r.batch || r.resting() {
+	if len(r.dirs) >= r.batch || r.resting() || r.since == 0 && len(r.dirs) > 0 && time.Since(r.began) >= batchTime {
 		r.lane.Group, r.lane.Inode = in.Group, in.Index
 		return errPause
 	}
 	r.counts.Inodes++
+	r.at = in.Number
 	if err := r.take(in); err != nil {
 		return err
 	}
-	return r.did(1)
+	return r.did(1, int64(r.t.fs.Super().InodeSize))
 }
 
 // take makes the claims of one inode.
@@ -122,6 +158,9 @@ func (r *runner) take(in *ext4.Inode) error {
 	}
 	if in.Flags&ext4.FlagEAInode != 0 || in.Number < ext4.InoRoot {
 		return nil
+	}
+	if in.IsSymlink() {
+		r.symlink(in)
 	}
 	own := r.t.marks.own(in.Number)
 	x := &r.x
@@ -139,13 +178,13 @@ func (r *runner) take(in *ext4.Inode) error {
 		f = lustre.IGIF(in.Number, in.Generation)
 		x.bits |= objNoLMA
 	}
-	if own || in.Links == 0 {
+	if own {
 		x.bits |= objHeld
 	}
 	if err := r.directory(in, f, x); err != nil {
 		return err
 	}
-	if x.bits&objHeld != 0 && !known {
+	if (own || in.Links == 0) && !known {
 		return nil // nobody can say anything of it
 	}
 	r.obj = object{gen: in.Generation, mode: in.Mode, links: in.Links, compat: x.lma.Compat, incompat: x.lma.Incompat, bits: x.bits,
@@ -155,6 +194,18 @@ func (r *runner) take(in *ext4.Inode) error {
 	}
 	r.says = r.obj.says(r.says[:0])
 	return r.add(f, r.t.index, kObject, uint64(in.Number), 0)
+}
+
+// symlink compares the length of a short symbolic link with its text: clients read so many bytes.
+func (r *runner) symlink(in *ext4.Inode) {
+	if in.Flags&(ext4.FlagExtents|ext4.FlagInlineData) != 0 || in.Size >= ext4.InodeBlockLen && in.Sectors > 0 {
+		return
+	}
+	text, _, _ := bytes.Cut(in.BlockField(), []byte{0})
+	if uint64(len(text)) != in.Size {
+		r.note(ext4.Problem{Kind: ext4.KindInode, Inode: in.Number, Offset: in.Offset + ext4.InodeSizeLo,
+			Text: fmt.Sprintf("inode %d: the symbolic link has %d bytes, its size is %d", in.Number, len(text), in.Size)})
+	}
 }
 
 // attrs are the attributes of one inode as the sweep needs them.

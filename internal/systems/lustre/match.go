@@ -9,8 +9,11 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"fettle/internal/claim"
+	"fettle/internal/format/lustre"
 	"fettle/internal/match"
 	"fettle/internal/store"
 )
@@ -31,6 +34,11 @@ type matchState struct {
 	Groups int64      `json:"groups"`
 	Slow   int64      `json:"slow"` // groups that were judged with care
 	Multi  int64      `json:"multi"`
+	Drafts int64      `json:"drafts"` // lines of foundFile
+
+	Begun map[int]int64       `json:"begun"`  // partitions that are not done: so many of their groups are
+	ByMDT map[string]*matched `json:"by_mdt"` // by name
+	Last  string              `json:"last"`   // the FID that was judged last, by any worker
 }
 
 // matching is the running match.
@@ -43,15 +51,26 @@ type matching struct {
 	open    *spool
 	abouts  sync.Pool
 
-	partMu sync.Mutex
+	partMu sync.Mutex // taken before the mutex of a part, never while one is held
 	parts  map[int]*partOut
+	shown  atomic.Int64 // when facts were last told, as UnixNano
 }
 
-// partOut is what one partition has given so far.
+// partOut is what one partition has given since the last checkpoint.
 type partOut struct {
+	mu                  sync.Mutex // held while a group is judged: a checkpoint falls between groups
 	found, open         bytes.Buffer
 	groups, slow, multi int64
+	drafts              int64
+	met                 int64 // groups that were handed over in this life; they come in the same order in each. Of the worker alone
+	skip                int64 // so many were judged in an earlier one
+	judged              int64 // in all
+	byMDT               map[string]*matched
+	last                string
 }
+
+// lookEvery is how many groups of a partition lie between two looks at the clock.
+const lookEvery = 32
 
 // openGroup is a group that could not be judged yet.
 type openGroup struct {
@@ -78,17 +97,23 @@ func (u *unit) match(ctx context.Context, env store.Env) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, m.found.close(), m.open.close()) }()
+	if m.state.Begun == nil {
+		m.state.Begun, m.state.ByMDT = map[int]int64{}, map[string]*matched{}
+	}
+	m.facts()
 	env.Total(swept.Mark.Claims(), 0)
 	err = m.matcher.Groups(ctx, match.Pass{Workers: env.Workers(), Done: slices.Clone(m.state.Done),
 		PartitionDone: m.partitionDone}, func(g match.Group) error { return m.group(ctx, g) })
+	if ctx.Err() != nil { // stopped: nothing of what was judged is lost
+		return errors.Join(err, m.checkpoint())
+	}
 	if err != nil {
 		return err
 	}
 	if err := m.sync(); err != nil {
 		return err
 	}
-	env.Fact("checked_phase2", m.state.Slow)
-	env.Fact("multiple_linked_checked", m.state.Multi)
+	m.facts()
 	return saveJSON(filepath.Join(env.Scratch(), matchedFile), m.state)
 }
 
@@ -103,8 +128,43 @@ func (m *matching) openSpools() (err error) {
 	return nil
 }
 
+// facts tells how far the match is. No group is judged meanwhile, or partMu is held.
+func (m *matching) facts() {
+	m.shown.Store(time.Now().UnixNano())
+	m.env.Fact("checked_phase2", m.state.Slow)
+	m.env.Fact("multiple_linked_checked", m.state.Multi)
+	m.env.Fact(factMatched, m.state.ByMDT)
+	m.env.Fact(factLast, map[string]string{"fid": m.state.Last})
+}
+
 // group takes one group. It runs in several goroutines; groups of one partition come from one of them.
 func (m *matching) group(ctx context.Context, g match.Group) error {
+	out := m.part(g.Partition)
+	if out.met++; out.met <= out.skip {
+		return nil
+	}
+	if err := m.judge(ctx, g, out); err != nil {
+		return err
+	}
+	if out.met%lookEvery != 0 && g.Len < lookEvery {
+		return nil
+	}
+	switch {
+	case m.env.Due():
+		return m.checkpoint()
+	case time.Now().UnixNano()-m.shown.Load() >= int64(tellEvery):
+		m.partMu.Lock()
+		defer m.partMu.Unlock()
+		m.collectAll()
+		m.facts()
+	}
+	return nil
+}
+
+// judge judges one group, or puts that off.
+func (m *matching) judge(ctx context.Context, g match.Group, out *partOut) error {
+	out.mu.Lock()
+	defer out.mu.Unlock()
 	if err := m.env.Did(ctx, g.Len, 0); err != nil {
 		return err
 	}
@@ -113,20 +173,28 @@ func (m *matching) group(ctx context.Context, g match.Group) error {
 	if err := a.gather(g); err != nil {
 		return err
 	}
-	out := m.part(g.Partition)
+	out.judged++
 	out.groups++
 	if len(a.names) > 1 {
 		out.multi++
+		out.of(a.mdt(&m.shape)).Multi++
 	}
 	if a.fine(&m.shape) {
 		return nil
 	}
 	out.slow++
+	out.of(a.mdt(&m.shape)).Checked++
+	out.last = a.fid.String()
 	m.mu.Lock()
 	m.enrich(a)
 	m.mu.Unlock()
 	if len(a.blocked) == 0 {
-		return emitDrafts(&out.found, judgeGroup(a, &m.shape))
+		drafts := judgeGroup(a, &m.shape)
+		for i := range drafts {
+			out.of(mdtOf(&drafts[i].Detail)).found(drafts[i].Class)
+		}
+		out.drafts += int64(len(drafts))
+		return emitDrafts(&out.found, drafts)
 	}
 	return m.postpone(a, g, &out.open)
 }
@@ -137,10 +205,55 @@ func (m *matching) part(i int) *partOut {
 	defer m.partMu.Unlock()
 	p := m.parts[i]
 	if p == nil {
-		p = &partOut{}
+		p = &partOut{skip: m.state.Begun[i], judged: m.state.Begun[i], byMDT: map[string]*matched{}}
 		m.parts[i] = p
 	}
 	return p
+}
+
+// of gives the numbers of an MDT.
+func (p *partOut) of(mdt uint32) *matched { return numbersOf(p.byMDT, lustre.MDTName(mdt)) }
+
+// collect takes over what a partition has given. partMu is held.
+func (m *matching) collect(i int, p *partOut) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	m.state.Groups += p.groups
+	m.state.Slow += p.slow
+	m.state.Multi += p.multi
+	m.state.Drafts += p.drafts
+	p.groups, p.slow, p.multi, p.drafts = 0, 0, 0, 0
+	m.state.Segs = m.found.segment(m.state.Segs, i, p.found.Bytes())
+	m.state.Opens = m.open.segment(m.state.Opens, i, p.open.Bytes())
+	p.found.Reset()
+	p.open.Reset()
+	for name, n := range p.byMDT {
+		numbersOf(m.state.ByMDT, name).add(n)
+	}
+	clear(p.byMDT)
+	m.state.Begun[i] = p.judged
+	if p.last != "" {
+		m.state.Last = p.last
+	}
+}
+
+// collectAll takes over what all partitions at work have given. partMu is held.
+func (m *matching) collectAll() {
+	for i, p := range m.parts {
+		m.collect(i, p)
+	}
+}
+
+// checkpoint makes everything that was judged the point to go on from.
+func (m *matching) checkpoint() error {
+	m.partMu.Lock()
+	defer m.partMu.Unlock()
+	m.collectAll()
+	m.facts()
+	if err := m.sync(); err != nil {
+		return err
+	}
+	return m.env.Save(m.state)
 }
 
 // emitDrafts adds drafts as lines.
@@ -178,23 +291,17 @@ func (m *matching) postpone(a *about, g match.Group, out *bytes.Buffer) error {
 // partitionDone takes over the results of a partition.
 func (m *matching) partitionDone(i int) error {
 	m.partMu.Lock()
-	defer m.partMu.Unlock()
 	if p := m.parts[i]; p != nil {
 		delete(m.parts, i)
-		m.state.Groups += p.groups
-		m.state.Slow += p.slow
-		m.state.Multi += p.multi
-		m.state.Segs = m.found.segment(m.state.Segs, i, p.found.Bytes())
-		m.state.Opens = m.open.segment(m.state.Opens, i, p.open.Bytes())
+		m.collect(i, p)
 	}
+	delete(m.state.Begun, i)
 	m.state.Done.Add(i)
+	m.partMu.Unlock()
 	if !m.env.Due() {
 		return nil
 	}
-	if err := m.sync(); err != nil {
-		return err
-	}
-	return m.env.Save(m.state)
+	return m.checkpoint()
 }
 
 // segment adds lines as a segment of their own.

@@ -24,9 +24,20 @@ const searchRounds = 4
 
 // parentState is the checkpoint of the pass: chunks before Next are judged.
 type parentState struct {
-	Next  int       `json:"next"`
-	Found int64     `json:"found"`
-	Segs  []segment `json:"segs"`
+	Next   int       `json:"next"`
+	Found  int64     `json:"found"`
+	Segs   []segment `json:"segs"`
+	Drafts int64     `json:"drafts"` // lines of foundFile
+
+	Searches []search `json:"searches"` // for the chunk behind Next, in their order; the last may not be over
+	Walked   int64    `json:"walked"`   // claims of searches that are over
+}
+
+// search goes through all claims for objects that somebody asked for.
+type search struct {
+	Done  match.Done        `json:"done"`
+	Over  bool              `json:"over"`
+	Found map[string]place2 `json:"found"` // by FID
 }
 
 // parents judges the groups that speak of directories which the object index does not have: it goes through all claims to see
@@ -36,7 +47,7 @@ func (u *unit) parents(ctx context.Context, env store.Env) (err error) {
 	if err := loadJSON(filepath.Join(env.Scratch(), matchedFile), &done); err != nil {
 		return err
 	}
-	state := parentState{Found: done.Found, Segs: done.Segs}
+	state := parentState{Found: done.Found, Segs: done.Segs, Drafts: done.Drafts}
 	if _, err := env.Load(&state); err != nil {
 		return err
 	}
@@ -59,7 +70,7 @@ func (u *unit) parents(ctx context.Context, env store.Env) (err error) {
 			return err
 		}
 	}
-	done.Segs, done.Found = state.Segs, state.Found
+	done.Segs, done.Found, done.Drafts = state.Segs, state.Found, state.Drafts
 	return saveJSON(filepath.Join(env.Scratch(), reportFile), done)
 }
 
@@ -103,8 +114,9 @@ func (m *matching) chunks(ctx context.Context, opens []segment, state *parentSta
 // chunk judges some groups. next is the number of groups up to the last of them.
 func (m *matching) chunk(ctx context.Context, groups []openGroup, state *parentState, next int) error {
 	var out bytes.Buffer
+	drafts := state.Drafts
 	for round := 1; len(groups) > 0; round++ {
-		if err := m.search(ctx, groups); err != nil {
+		if err := m.search(ctx, groups, state, round); err != nil {
 			return err
 		}
 		m.all = round == searchRounds
@@ -114,9 +126,14 @@ func (m *matching) chunk(ctx context.Context, groups []openGroup, state *parentS
 			if err := decodeAbout(a, g.Claims); err != nil {
 				return err
 			}
+			if err := m.env.Did(ctx, 0, 0); err != nil {
+				return err
+			}
 			m.enrich(a)
 			if len(a.blocked) == 0 {
-				if err := emitDrafts(&out, judgeGroup(a, &m.shape)); err != nil {
+				found := judgeGroup(a, &m.shape)
+				drafts += int64(len(found))
+				if err := emitDrafts(&out, found); err != nil {
 					return err
 				}
 				continue
@@ -134,12 +151,12 @@ func (m *matching) chunk(ctx context.Context, groups []openGroup, state *parentS
 	if state.Found, err = m.found.sync(); err != nil {
 		return err
 	}
-	state.Next = next
+	state.Next, state.Drafts, state.Searches = next, drafts, nil
 	return m.env.Save(state)
 }
 
-// search finds out which of the asked objects exist, and where.
-func (m *matching) search(ctx context.Context, groups []openGroup) error {
+// search finds out which of the asked objects exist, and where. What an earlier life found out need not be looked for again.
+func (m *matching) search(ctx context.Context, groups []openGroup, state *parentState, round int) error {
 	asked := map[string]lustre.FID{}
 	for _, g := range groups {
 		for _, text := range g.Blocked {
@@ -151,10 +168,45 @@ func (m *matching) search(ctx context.Context, groups []openGroup) error {
 			asked[string(subjectOf(f, own))] = f
 		}
 	}
-	m.env.Total(m.matcher.Stats().Claims, 0)
-	found := map[lustre.FID]place{}
-	var mu sync.Mutex
-	err := m.matcher.Groups(ctx, match.Pass{Workers: m.env.Workers()}, func(g match.Group) error {
+	if round > len(state.Searches) {
+		state.Searches = append(state.Searches, search{Found: map[string]place2{}})
+	}
+	if s := &state.Searches[round-1]; !s.Over {
+		if err := m.walk(ctx, asked, state, s); err != nil {
+			return err
+		}
+	}
+	if m.asked == nil {
+		m.asked = map[lustre.FID]bool{}
+	}
+	for _, f := range asked {
+		m.asked[f] = true
+	}
+	for text, p := range state.Searches[round-1].Found {
+		f, err := lustre.ParseFID(text)
+		if err != nil {
+			return err
+		}
+		m.known[f] = place{p.MDT, p.Ino}
+	}
+	return nil
+}
+
+// walk goes through the claims that a search has not seen yet.
+func (m *matching) walk(ctx context.Context, asked map[string]lustre.FID, state *parentState, s *search) error {
+	claims := m.matcher.Stats().Claims
+	m.env.Total(state.Walked+claims, 0)
+	var mu sync.Mutex // guards s, which a checkpoint reads
+	done := func(i int) error {
+		mu.Lock()
+		defer mu.Unlock()
+		s.Done.Add(i)
+		if !m.env.Due() {
+			return nil
+		}
+		return m.env.Save(state)
+	}
+	err := m.matcher.Groups(ctx, match.Pass{Workers: m.env.Workers(), Done: slices.Clone(s.Done), PartitionDone: done}, func(g match.Group) error {
 		if err := m.env.Did(ctx, g.Len, 0); err != nil {
 			return err
 		}
@@ -168,26 +220,22 @@ func (m *matching) search(ctx context.Context, groups []openGroup) error {
 			}
 			if c.Kind == kObject {
 				mu.Lock()
-				found[f] = place{int(c.Witness.Target), uint32(c.Witness.At)}
+				s.Found[f.Bare()] = place2{int(c.Witness.Target), uint32(c.Witness.At)}
 				mu.Unlock()
 				break
 			}
 		}
 		return nil
 	})
+	if ctx.Err() != nil {
+		return errors.Join(err, m.env.Save(state))
+	}
 	if err != nil {
 		return err
 	}
-	if m.asked == nil {
-		m.asked = map[lustre.FID]bool{}
-	}
-	for _, f := range asked {
-		m.asked[f] = true
-	}
-	for f, p := range found {
-		m.known[f] = p
-	}
-	return nil
+	s.Over = true
+	state.Walked += claims
+	return m.env.Save(state)
 }
 
 // openFound opens the findings for reading.

@@ -1,6 +1,7 @@
 package lustre
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -77,7 +78,11 @@ func (u *unit) report(ctx context.Context, env store.Env) (err error) {
 	}
 	defer damage.Close()
 	slices.SortStableFunc(done.Segs, func(a, b segment) int { return a.Part - b.Part })
-	env.Total((swept.Damage+done.Found)*ranks/400, 0) // a guess: findings take some 400 bytes at least
+	env.Total((swept.Harms+done.Drafts)*ranks, 0)
+	harms, err := inOrder(damage, swept.Damage)
+	if err != nil {
+		return err
+	}
 	for rank := range ranks {
 		if rank > r.state.Rank {
 			r.state.Rank, r.state.Line = rank, 0
@@ -87,8 +92,10 @@ func (u *unit) report(ctx context.Context, env store.Env) (err error) {
 		}
 		r.line, r.turn = 0, rank
 		take := func(line []byte) error { return r.take(ctx, line) }
-		if err := eachLine(damage, segment{Len: swept.Damage}, take); err != nil {
-			return err
+		for _, s := range harms {
+			if err := eachLine(damage, s, take); err != nil {
+				return err
+			}
 		}
 		for _, s := range done.Segs {
 			if err := eachLine(found, s, take); err != nil {
@@ -131,18 +138,50 @@ func (r *reporting) take(ctx context.Context, line []byte) error {
 			return err
 		}
 	}
-	if err := r.env.Did(ctx, 1, 0); err != nil {
-		return err
-	}
+	stop := r.env.Did(ctx, 1, 0)
 	if !r.env.Due() {
-		return nil
+		return stop
 	}
 	size, err := r.file.sync()
 	if err != nil {
 		return err
 	}
 	r.state.Line, r.state.Numbers = r.line, size
-	return r.env.Save(r.state)
+	if err := r.env.Save(r.state); err != nil {
+		return err
+	}
+	return stop
+}
+
+// inOrder gives the findings of the sweep, one segment each, in an order that does not depend on who met what first.
+func inOrder(damage *os.File, size int64) ([]segment, error) {
+	type told struct {
+		harm
+		segment
+	}
+	var all []told
+	off := int64(0)
+	err := eachLine(damage, segment{Len: size}, func(line []byte) error {
+		var d draft
+		if err := json.Unmarshal(line, &d); err != nil {
+			return fmt.Errorf("read a finding: %w", err)
+		}
+		p := told{segment: segment{Off: off, Len: int64(len(line)) + 1}}
+		if d.Harm != nil {
+			p.harm = *d.Harm
+		}
+		all = append(all, p)
+		off += p.Len
+		return nil
+	})
+	slices.SortStableFunc(all, func(a, b told) int {
+		return cmp.Or(cmp.Compare(a.Target, b.Target), cmp.Compare(a.Inode, b.Inode), cmp.Compare(a.Kind, b.Kind))
+	})
+	out := make([]segment, len(all))
+	for i := range all {
+		out[i] = all[i].segment
+	}
+	return out, err
 }
 
 func hashKey(key string) uint64 {

@@ -2,11 +2,13 @@ package lustre
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -28,8 +30,9 @@ const (
 type sweepState struct {
 	Mark   match.Mark `json:"mark"`
 	Lanes  []lane     `json:"lanes"`
-	Counts counts     `json:"counts"`
+	Counts []counts   `json:"counts"` // by place of the target
 	Damage int64      `json:"damage"` // bytes of damageFile
+	Harms  int64      `json:"harms"`  // findings in it
 }
 
 // counts are what the sweep met.
@@ -56,8 +59,25 @@ type lane struct {
 	Block  uint64 `json:"block"`
 	Group  uint32 `json:"group"` // the next inode is that of this group
 	Inode  uint32 `json:"inode"` // and place in it
+	At     uint32 `json:"at"`    // number of the last inode that was read
 	End    uint32 `json:"end"`   // first group that does not belong to the lane
 	Done   bool   `json:"done"`
+}
+
+// at is how far the sweep of a target came: everything up to that inode was read. 0 if nothing was.
+func (s *sweepState) at(target int) uint32 {
+	most := uint32(0)
+	for i := range s.Lanes { // the lanes of a target are in the order of their inodes
+		if l := &s.Lanes[i]; l.Target == target && !l.Index {
+			if l.At > 0 {
+				most = l.At
+			}
+			if !l.Done {
+				break
+			}
+		}
+	}
+	return most
 }
 
 // lanes shares the targets among workers.
@@ -86,16 +106,19 @@ type sweeper struct {
 	matcher *match.Matcher
 	damage  *spool
 	pause   atomic.Bool
-	batch   int // directories of one batch
+	outer   context.Context // of the pass; lanes have one that a stop does not cancel
+	batch   int             // directories of one batch
 	mu      sync.Mutex
 	harmed  map[harm]int // problems that were told, to tell each once per inode
+	from    []uint32     // by place: where this life of the check began
+	shown   time.Time    // when facts were last told
 }
 
-// harm is one kind of damage to one inode.
+// harm is one kind of damage to one inode, or to one group.
 type harm struct {
-	target int
-	inode  uint32
-	kind   ext4.Kind
+	Target int       `json:"target"`
+	Inode  uint32    `json:"inode"`
+	Kind   ext4.Kind `json:"kind"`
 }
 
 // maxHarm bounds how many damaged places are told; the rest are counted.
@@ -133,6 +156,11 @@ func (u *unit) sweep(ctx context.Context, env store.Env) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.damage.close(), s.matcher.Suspend()) }()
 	env.Total(u.used(), 0)
+	if s.state.Damage == 0 { // else it was done in an earlier life, or is done again: each is told once
+		if err := s.ground(ctx); err != nil {
+			return err
+		}
+	}
 	for {
 		open := s.open()
 		if len(open) == 0 {
@@ -144,8 +172,10 @@ func (u *unit) sweep(ctx context.Context, env store.Env) (err error) {
 		if err := s.checkpoint(); err != nil {
 			return err
 		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 	}
-	s.facts()
 	return nil
 }
 
@@ -156,7 +186,10 @@ func (s *sweeper) begin() error {
 		return err
 	}
 	if !resumed {
-		s.state = sweepState{Lanes: s.lanes(s.env.Workers())}
+		s.state = sweepState{Lanes: s.lanes(s.env.Workers()), Counts: make([]counts, len(s.targets))}
+	}
+	for i := range s.targets {
+		s.from = append(s.from, s.state.at(i))
 	}
 	opts := s.matchOptions(s.env, len(s.state.Lanes))
 	if resumed {
@@ -170,6 +203,10 @@ func (s *sweeper) begin() error {
 	if s.damage, err = openSpool(filepath.Join(s.env.Scratch(), damageFile), s.state.Damage); err != nil {
 		return errors.Join(err, s.matcher.Close())
 	}
+	if err := s.recall(); err != nil {
+		return errors.Join(err, s.damage.close(), s.matcher.Close())
+	}
+	s.facts()
 	s.batch = int(max(s.env.Memory()/4/int64(len(s.state.Lanes))/batchCost, 256))
 	return nil
 }
@@ -185,10 +222,12 @@ func (s *sweeper) open() []*lane {
 	return out
 }
 
-// round runs lanes until all are at a point at which a checkpoint can be taken.
+// round runs lanes until all are at a point at which a checkpoint can be taken. When ctx is done they come to such a point as well,
+// so that a check that is stopped loses nothing.
 func (s *sweeper) round(ctx context.Context, open []*lane) error {
 	s.pause.Store(false)
-	g, ctx := errgroup.WithContext(ctx)
+	s.outer = ctx
+	g, ctx := errgroup.WithContext(context.WithoutCancel(ctx))
 	g.SetLimit(max(s.env.Workers(), 1))
 	for _, l := range open {
 		g.Go(func() error {
@@ -204,9 +243,7 @@ func (s *sweeper) round(ctx context.Context, open []*lane) error {
 			} else {
 				err = r.sweepInodes()
 			}
-			s.mu.Lock()
-			s.state.Counts.add(r.counts)
-			s.mu.Unlock()
+			r.tally()
 			return errors.Join(err, r.w.Close())
 		})
 	}
@@ -223,6 +260,7 @@ func (s *sweeper) checkpoint() error {
 		return err
 	}
 	s.state.Mark = mark
+	s.facts()
 	if err := saveJSON(filepath.Join(s.env.Scratch(), sweptFile), s.state); err != nil {
 		return err
 	}
@@ -236,18 +274,43 @@ func (s *sweeper) report(target int) ext4.Report {
 		defer s.mu.Unlock()
 		h := harm{target, p.Inode, p.Kind}
 		if p.Inode == 0 {
-			h.inode = p.Group // groups are told by number
+			h.Inode = p.Group // groups are told by number
 		}
 		if s.harmed[h]++; s.harmed[h] > 1 || len(s.harmed) > maxHarm {
 			return
 		}
-		s.damage.put(s.harmDraft(target, p))
+		d := s.harmDraft(target, p)
+		d.Harm = &h
+		s.damage.put(d)
+		s.state.Harms++
 	}
 }
 
-// facts shows what was met, under the names that LFSCK has for it where it has one.
+// recall reads what was told in earlier lives, so that it is not told again.
+func (s *sweeper) recall() error {
+	return eachLine(s.damage.f, segment{Len: s.state.Damage}, func(line []byte) error {
+		var d draft
+		if err := json.Unmarshal(line, &d); err != nil {
+			return fmt.Errorf("read a finding: %w", err)
+		}
+		if d.Harm != nil {
+			s.harmed[*d.Harm]++
+		}
+		return nil
+	})
+}
+
+// facts shows what was met, under the names that LFSCK has for it where it has one, and for each MDT. No lane is at work, or mu is held.
 func (s *sweeper) facts() {
-	c := s.state.Counts
+	s.shown = time.Now()
+	var c counts
+	byMDT := map[string]swept{}
+	for i, t := range s.targets {
+		n := s.state.Counts[i]
+		c.add(n)
+		byMDT[t.name()] = swept{Inodes: n.Inodes, Dirs: n.Dirs, Masters: n.Masters, Shards: n.Shards, At: s.state.at(i), From: s.from[i]}
+	}
+	s.env.Fact(factSwept, byMDT)
 	for _, f := range []struct {
 		name string
 		n    int64
