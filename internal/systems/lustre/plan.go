@@ -107,6 +107,9 @@ func (u *unit) Plan(ctx context.Context, work string, decisions []store.Decision
 		meter.Did(1, 0)
 	}
 	meter.End()
+	if err := p.accounts(ctx); err != nil {
+		return nil, err
+	}
 	return p.proposal(decisions), nil
 }
 
@@ -337,13 +340,6 @@ func (p *planner) proposal(decisions []store.Decision) *store.Proposal {
 		total = max(total, 0) + t.used()
 	}
 	out.Loss = store.Loss{Dropped: p.loss, Total: max(total, p.loss), Unit: "names and objects"}
-	quota := false
-	for _, e := range p.edits {
-		quota = quota || e.QuotaNote() != nil
-	}
-	if quota {
-		out.Notes = append(out.Notes, "quota files do not know the inodes and blocks that are made or freed: have Lustre's e2fsck correct them, or turn the feature quota off and on with its tune2fs")
-	}
 	return out
 }
 

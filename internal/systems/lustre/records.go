@@ -190,6 +190,9 @@ func encode(v any) store.Bytes {
 
 // read gives the content of a record, nil if there is none.
 func (b *bench) read(mdt int, addr string) (store.Bytes, error) {
+	if isAccount(addr) {
+		return b.readAccount(mdt, addr)
+	}
 	p, err := parseAddress(addr)
 	if err != nil {
 		return nil, err

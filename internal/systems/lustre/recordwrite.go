@@ -16,6 +16,9 @@ import (
 
 // write makes a record what after says.
 func (b *bench) write(mdt int, addr string, after store.Bytes) error {
+	if isAccount(addr) {
+		return b.writeAccount(mdt, addr, after)
+	}
 	p, err := parseAddress(addr)
 	if err != nil {
 		return err
