@@ -216,12 +216,13 @@ func (o *object) knows(hash uint64) bool {
 	return false
 }
 
-// remoteOK tells whether REMOTE_PARENT_DIR has the object if and only if all its names are on other targets.
+// remoteOK tells whether REMOTE_PARENT_DIR has the object if all its names are on other targets, and does not have it if none is. It may
+// have one with names here and there.
 func (a *about) remoteOK(o *object, local int) bool {
-	if local > 0 {
-		return len(a.remote) == 0
+	if len(a.remote) == 0 {
+		return local > 0
 	}
-	return len(a.remote) == 1 && a.remote[0].mdt == o.mdt && a.remote[0].ino == o.ino
+	return len(a.remote) == 1 && local < len(a.names) && a.remote[0].mdt == o.mdt && a.remote[0].ino == o.ino
 }
 
 // dirFine goes on with a directory that has one name.

@@ -31,6 +31,7 @@ func testShape(given ...uint32) *shape {
 		s.places[index] = i
 		s.indexes, s.remotes = append(s.indexes, index), append(s.remotes, 5)
 		s.dirdata, s.hasOI = append(s.dirdata, true), append(s.hasOI, true)
+		s.roots, s.early = append(s.roots, 3), append(s.early, false)
 	}
 	for _, index := range []uint32{0, 1} {
 		if _, ok := s.places[index]; !ok {
