@@ -12,7 +12,7 @@
 //	inodes     fields, maps of blocks                                            inode.go, newinode.go, blockmap.go, extent.go
 //	names      leaf blocks, hash trees, insert, remove, change, new directories  leaf.go, probe.go, split.go, insert.go, ...
 //	attributes in the inode and in a block                                       xattr.go, xattrtable.go
-//	index      entries of the object index                                       oi.go
+//	index      entries of the object index, and how it grows                     oi.go, oigrow.go
 //	accounts   bitmaps, counts and quota compared with inodes, and set right     recount.go, recountcompare.go, accounts.go, quotause.go
 //
 // Invariants:
