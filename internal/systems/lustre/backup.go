@@ -185,6 +185,9 @@ func (w *world) tellOrigins(d *draft) {
 		t := w.targets[mdt]
 		if path := t.backup.Path(ino); path != "" {
 			path = shown(path)
+			if d.Detail.FID == "" && d.Class == MissingLMA {
+				d.Subject = t.name() + ":" + path // inode numbers are made up
+			}
 			d.Evidence = append(d.Evidence, finding.Evidence{Witness: "backup of " + t.name(), Says: fmt.Sprintf("inode %d is %s", ino, path)})
 			d.Detail.Backup = append(d.Detail.Backup, lustre.MDTName(t.index)+":"+path)
 		}

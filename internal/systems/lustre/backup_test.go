@@ -2,16 +2,28 @@ package lustre
 
 import (
 	"archive/tar"
+	"compress/gzip"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/klauspost/compress/zstd"
+	"golang.org/x/sys/unix"
+
+	"fettle/internal/finding"
 	"fettle/internal/format/lustre"
 	"fettle/internal/systems/lustre/lustrelab"
 )
 
 // backupForm has everything that backups can hold: hard links, remote and striped directories with several shards on one target.
 var backupForm = lustrelab.Options{Files: 120, Dirs: 16, Striped: 3, Shards: 4, HardLinks: 200, Remote: 200, Seed: 3}
+
+// smallBackup is the same with less of it, for many runs.
+var smallBackup = lustrelab.Options{Files: 60, Dirs: 12, Striped: 3, Shards: 4, HardLinks: 200, Remote: 200, Seed: 3}
 
 func isFile(m *member) bool {
 	return m.Typeflag == tar.TypeReg && strings.HasPrefix(m.Name, "./ROOT/") && !strings.Contains(m.Name, "/.lustre/") && len(m.links()) == 1 && !strings.Contains(m.Name, "[")
@@ -99,7 +111,9 @@ var backupDamages = []struct {
 		a[0] = a[0].without(below(g))
 	}, []string{Orphan}},
 	{"an agent that is a file", func(t *testing.T, a []archive) {
-		g := a[0].named(t, "agent of a directory", func(m *member) bool { return isAgent(m) && m.Typeflag == tar.TypeDir && !strings.Contains(m.base(), "[") })
+		g := a[0].named(t, "agent of a directory", func(m *member) bool {
+			return isAgent(m) && m.Typeflag == tar.TypeDir && !strings.Contains(m.base(), "[")
+		})
 		g.Typeflag, g.Name = tar.TypeReg, strings.TrimSuffix(g.Name, "/")
 	}, []string{BadType}},
 	{"no LMV of a master", func(t *testing.T, a []archive) {
@@ -128,7 +142,9 @@ var backupDamages = []struct {
 	{"a file in the wrong shard", func(t *testing.T, a []archive) { moveToOtherShard(t, a[0]) }, []string{BadNameHash}},
 	{"a shard gone", func(t *testing.T, a []archive) {
 		m := a[0].named(t, "shard", isShard)
-		a[0] = a[0].without(func(o *member) bool { return strings.HasPrefix(o.Name, m.Name) || strings.HasPrefix(o.Linkname, m.Name) })
+		a[0] = a[0].without(func(o *member) bool {
+			return strings.HasPrefix(o.Name, m.Name) || strings.HasPrefix(o.Linkname, m.Name)
+		})
 	}, []string{StripeLost}},
 	{"an open file that was removed", func(t *testing.T, a []archive) {
 		m := *a[0].named(t, "file", isFile)
@@ -182,4 +198,217 @@ func TestBackupDamage(t *testing.T) {
 			}
 		})
 	}
+}
+
+// fixtureBackups unpacks the real backups, of Lustre 2.11.
+func fixtureBackups(t testing.TB) []string {
+	from, to := filepath.Join(fixtures(t), "lustre-2.11-filelevel-backup"), t.TempDir()
+	return []string{unpack(t, filepath.Join(from, "mdt0000.tar.zst"), filepath.Join(to, "mdt0.tar")),
+		unpack(t, filepath.Join(from, "mdt0001.tar.zst"), filepath.Join(to, "mdt1.tar"))}
+}
+
+// extract writes an archive to a directory, as tar does when root calls it with the options of a backup.
+func (a archive) extract(t testing.TB, dir string) string {
+	t.Helper()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, m := range a {
+		p := filepath.Join(dir, m.Name)
+		switch m.Typeflag {
+		case tar.TypeDir:
+			must(os.MkdirAll(p, 0o700))
+		case tar.TypeLink:
+			must(os.Link(filepath.Join(dir, m.Linkname), p))
+			continue
+		case tar.TypeSymlink:
+			must(os.Symlink(m.Linkname, p))
+		case tar.TypeFifo:
+			must(unix.Mkfifo(p, 0o600))
+		default:
+			must(os.WriteFile(p, m.body, 0o600))
+		}
+		for k, v := range m.PAXRecords {
+			err := unix.Lsetxattr(p, "trusted."+strings.TrimPrefix(k, xattrKey), []byte(v), 0)
+			if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOTSUP) {
+				t.Skipf("attributes trusted.* cannot be set here, which takes root and a file system that has them: %v", err)
+			}
+			must(err)
+		}
+	}
+	return dir
+}
+
+// TestBackupPristine checks the real backups in every form: nothing is wrong with them.
+func TestBackupPristine(t *testing.T) {
+	paths := fixtureBackups(t)
+	from := filepath.Join(fixtures(t), "lustre-2.11-filelevel-backup")
+	for _, c := range []struct {
+		name  string
+		paths []string
+	}{
+		{"tar", paths},
+		{"other order", []string{paths[1], paths[0]}},
+		{"zstd", []string{filepath.Join(from, "mdt0000.tar.zst"), filepath.Join(from, "mdt0001.tar.zst")}},
+		{"mixed", []string{paths[0], filepath.Join(from, "mdt0001.tar.zst")}},
+	} {
+		t.Run(c.name, func(t *testing.T) { pristine(t, c.paths) })
+	}
+	t.Run("trees", func(t *testing.T) {
+		pristine(t, []string{readArchive(t, paths[0]).extract(t, t.TempDir()), readArchive(t, paths[1]).extract(t, t.TempDir())})
+	})
+	t.Run("tree beside tar", func(t *testing.T) { pristine(t, []string{paths[0], readArchive(t, paths[1]).extract(t, t.TempDir())}) })
+	t.Run("recognised", func(t *testing.T) {
+		for _, p := range []string{paths[0], filepath.Join(from, "mdt0001.tar.zst"), readArchive(t, paths[1]).extract(t, t.TempDir())} {
+			if ok, err := (System{}).Recognize(p); !ok || err != nil {
+				t.Errorf("%s: %v, %v", p, ok, err)
+			}
+		}
+		if ok, err := (System{}).Recognize(t.TempDir()); ok || err != nil {
+			t.Errorf("an empty directory: %v, %v", ok, err)
+		}
+	})
+}
+
+// pristine checks targets in which nothing is wrong: no finding, and nothing that could not be looked at.
+func pristine(t *testing.T, paths []string) {
+	t.Helper()
+	u := openPaths(t, nil, paths...)
+	e := &seeing{dir: t.TempDir()}
+	if found := e.check(t, u); len(found) > 0 || len(e.unseen) > 0 {
+		t.Errorf("%d findings; not seen: %q", len(found), e.unseen)
+		tell(t, found)
+	}
+	if id := u.ID(); id != "lustre" {
+		t.Errorf("the file system is %q", id)
+	}
+}
+
+// TestBackupForms checks a backup of the lab in every form, with the same damage: all forms show the same.
+func TestBackupForms(t *testing.T) {
+	images, all := labBackup(t, backupForm)
+	file := all[0].named(t, "file", isFile)
+	file.setAttr("link", nil)
+	plain := writeAll(t, all)
+	var packed []string
+	for i, p := range plain {
+		b, err := os.ReadFile(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		packed = append(packed, pack(t, b, filepath.Join(t.TempDir(), "packed"), i == 0))
+	}
+	for _, c := range []struct {
+		name  string
+		paths func(t *testing.T) []string
+	}{
+		{"tar", func(*testing.T) []string { return plain }},
+		{"gzip and zstd", func(*testing.T) []string { return packed }},
+		{"backup beside image", func(*testing.T) []string { return []string{plain[0], images[1]} }},
+		{"trees", func(t *testing.T) []string {
+			return []string{all[0].extract(t, t.TempDir()), all[1].extract(t, t.TempDir())}
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			found := checkPaths(t, nil, c.paths(t)...)
+			if len(found) != 1 || found[0].Class != LinkMissing || found[0].Subject != file.fid().String() {
+				tell(t, found)
+				t.Fatalf("%d findings", len(found))
+			}
+			f := found[0]
+			if want := strings.TrimPrefix(file.Name, "./"); !slices.ContainsFunc(f.Evidence, func(e finding.Evidence) bool { return strings.HasSuffix(e.Says, " is "+want) }) {
+				t.Errorf("no evidence names %s: %v", want, f.Evidence)
+			}
+		})
+	}
+}
+
+// pack compresses.
+func pack(t testing.TB, b []byte, path string, gz bool) string {
+	t.Helper()
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var w io.WriteCloser = gzip.NewWriter(f)
+	if !gz {
+		if w, err = zstd.NewWriter(f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := w.Write(b); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(w.Close(), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// backupShows says for recipes of the lab what a backup shows instead of what images do, if anything: it has no FIDs in names, no object index, no
+// link counts, '..' by its place only, and neither what no name leads to nor names that lead to nothing. Some of that shows in other
+// objects, depending on which one was injured.
+var backupShows = map[string][]string{
+	"no-fid-in-dirent": nil, "dirent-fid-mismatch": nil, "dirent-fid-insane": nil, "lma-wrong": nil, // there is no FID to compare with
+	"dirent-inode-mismatch": {LinkMissing, LinkRedundant, LostName, UnmatchedPair}, // the inode is taken for what the name means
+	"bad-type":              nil, "bad-type-directory": nil, "dotdot-mismatch": nil, "bad-nlink": nil, "nlink-low": nil, "nlink-directory": nil,
+	"oi-missing": nil, "oi-stale": nil, "oi-dead": nil,
+	"orphan-object": {LostName}, "orphan-directory": {LostName}, "orphan-unknown": nil, "agent-stale": nil, "multiple-referenced-name": nil, "duplicate-fid": nil,
+	"dangling-name": {LostName}, "dangling-directory": {LostName}, "directory-linked-twice": {DuplicateFID, UnmatchedPair},
+	"missing-lma": {MissingLMA}, "linkea-redundant": {LostName}, "stripe-lost": {StripeLost}, "stripe-dangling": {StripeLost, DanglingName},
+	"agent-missing": {Orphan}, "agent-wrong": {DanglingName}, "remote-parent-missing": {DanglingName, LostName}, "random-names": {UnmatchedPair, LostName},
+}
+
+// TestBackupRoundTrip injures file systems of the lab, backs them up, and expects what a check of the images finds, but for what a backup does
+// not show.
+func TestBackupRoundTrip(t *testing.T) {
+	same := 0
+	for _, r := range lustrelab.Recipes() {
+		class := strings.TrimPrefix(r.Class, "lustre/")
+		t.Run(class, func(t *testing.T) {
+			dir := t.TempDir()
+			injured(smallBackup, class)(t, dir)
+			images, err := lustrelab.Targets(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var all []archive
+			for _, p := range images {
+				all = append(all, backUp(t, p))
+			}
+			copied := checkPaths(t, nil, writeAll(t, all)...)
+			got := roots(copied)
+			if may, ok := backupShows[class]; ok {
+				for _, g := range got {
+					if c, _, _ := strings.Cut(g, " "); !slices.Contains(may, c) {
+						t.Errorf("the backup shows %s", g)
+						tell(t, copied)
+					}
+				}
+				return
+			}
+			if same++; !slices.Equal(roots(checkPaths(t, nil, images...)), got) {
+				t.Errorf("the backup shows %v, the images something else", got)
+				tell(t, copied)
+			}
+		})
+	}
+	if same < 12 {
+		t.Errorf("only %d kinds of damage show in a backup as in images", same)
+	}
+}
+
+// roots are the classes and subjects of findings that do not follow from others.
+func roots(found []finding.Finding) []string {
+	var out []string
+	for _, f := range found {
+		if f.CausedBy == nil && f.Severity != finding.Info {
+			out = append(out, f.Class+" "+f.Subject)
+		}
+	}
+	slices.Sort(out)
+	return out
 }

@@ -213,6 +213,9 @@ func (j *judge) lostNames(v *linkView, back int) {
 			return
 		}
 		d := j.add(LostName, j.objectSays(v.o), j.linkSays(v.o), j.nameSays(0)).on(j, v.o)
+		if j.s.fromBackup(v.o.mdt) {
+			d.Why = "a backup does not tell how many links there were: the name may be lost, or only the record be left of it"
+		}
 		j.belongs(d, l)
 		if j.lookups[l].state == lookGone {
 			d.causes(keyGone(l.Parent))

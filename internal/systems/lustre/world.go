@@ -348,8 +348,13 @@ func (w *world) lookup(f *facts, l lustre.Link) *lookup {
 		return &lookup{state: lookFree, dir: dir}
 	}
 	out := &lookup{state: lookTaken, dir: dir, entry: r.written, at: r.at}
-	if t := w.tenant(place{dir.mdt, r.ino}); t.agent {
+	t := w.tenant(place{dir.mdt, r.ino})
+	if t.agent {
 		out.agent = t.fid
+	}
+	if w.fromBackup(dir.mdt) && t.known { // a name of a backup means what it leads to
+		r.fid, r.hasFID = t.fid, true
+		out.entry = r.written
 	}
 	if r.hasFID && r.fid.Sane() {
 		switch _, how := w.locate(r.fid); how {
