@@ -239,3 +239,77 @@ func TestPassTimes(t *testing.T) {
 		}
 	})
 }
+
+// A checkpoint that takes long is asked for earlier, so that not more than an interval lies between two that are saved.
+func TestSlowCheckpointsAreAskedForEarlier(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var saved []time.Time
+		_, err := runOne(t, Config{Interval: 3 * time.Second}, func(ctx context.Context, env store.Env) error {
+			for i := range 300 {
+				time.Sleep(100 * time.Millisecond)
+				if env.Due() {
+					time.Sleep(time.Second)
+					if err := env.Save(i); err != nil {
+						return err
+					}
+					saved = append(saved, time.Now())
+				}
+			}
+			return nil
+		})
+		if err != nil || len(saved) < 8 {
+			t.Fatalf("%d checkpoints, error %v", len(saved), err)
+		}
+		for i, at := range saved[1:] {
+			if d := at.Sub(saved[i]); d < 2800*time.Millisecond || d > 3200*time.Millisecond {
+				t.Errorf("%v between checkpoints %d and %d, want 3 s", d, i+1, i+2)
+			}
+		}
+	})
+}
+
+// The speed that is shown is that of the new limit a few seconds after it was changed.
+func TestShownSpeedFollowsTheLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, to := range []int64{200, 50} {
+			r := newRun(t)
+			change(t, r, 20*time.Second, runs.Control{Rate: &to})
+			start := time.Now()
+			late := 0
+			_, err := runOne(t, Config{Run: r, Rate: 100, OnProgress: func(p Progress) {
+				want := 100.0
+				if since := time.Since(start); since >= 23*time.Second {
+					want = float64(to)
+					late++
+				} else if since < 3*time.Second || since > 20*time.Second {
+					return
+				}
+				if p.UnitsDone == 0 && math.Abs(p.RecordsPerSecond-want) > want/10 {
+					t.Errorf("after %v: %.1f records per second, want %.0f", time.Since(start), p.RecordsPerSecond, want)
+				}
+			}}, func(ctx context.Context, env store.Env) error { return work(ctx, env, 4000) })
+			if err != nil || late < 10 {
+				t.Errorf("%d reports, error %v", late, err)
+			}
+		}
+		time.Sleep(time.Minute)
+	})
+}
+
+// A limit that was set while the check ran holds for the life after it, too.
+func TestLimitOutlivesAStop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRun(t)
+		ten := int64(10)
+		change(t, r, time.Second, runs.Control{Rate: &ten, Stop: true})
+		pass := func(ctx context.Context, env store.Env) error { return work(ctx, env, 1000) }
+		if _, err := runOne(t, Config{Run: r, Rate: 100}, pass); !errors.Is(err, ErrStopped) {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		_, err := runOne(t, Config{Run: r, Rate: 100, Resume: true}, pass)
+		if d := time.Since(start); err != nil || !near(d, 100*time.Second) {
+			t.Errorf("took %v, error %v", d, err)
+		}
+	})
+}

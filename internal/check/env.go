@@ -171,7 +171,7 @@ func (v *env) Scratch() string { return v.scratch }
 
 // Due implements store.Env. A stop is a good reason for a checkpoint.
 func (v *env) Due() bool {
-	return int64(time.Since(v.e.start)) >= v.u.dueAt.Load() || v.e.ctx.Err() != nil
+	return v.u.due() || v.e.ctx.Err() != nil
 }
 
 // Save implements store.Env.

@@ -30,6 +30,8 @@ type unitRun struct {
 	passRecords, passBytes   atomic.Int64
 	totalRecords, totalBytes atomic.Int64
 	dueAt                    atomic.Int64 // nanoseconds after the engine's start
+	askedAt                  atomic.Int64 // when a pass was first told that it is due; 0 if it was not
+	lead                     atomic.Int64 // how long a checkpoint takes from then on, in nanoseconds
 
 	// Guarded by engine.mu.
 	point          point
@@ -195,6 +197,7 @@ func (u *unitRun) runPass(p store.Pass) (err error) {
 		return err
 	}
 	v.scratch = scratch
+	u.askedAt.Store(0)
 	u.setDue()
 	if err := guard(func() error { return p.Run(e.ctx, v) }); err != nil {
 		return err
@@ -223,8 +226,26 @@ func guard(fn func() error) (err error) {
 	return fn()
 }
 
-// setDue sets when the next checkpoint should be taken.
-func (u *unitRun) setDue() { u.dueAt.Store(int64(time.Since(u.e.start) + u.e.cfg.Interval)) }
+// setDue sets when the next checkpoint should be asked for: so long before the interval is over as the last one took from then until
+// it was saved, because work until then is lost with a killed process. Half of the time at least is left to work.
+func (u *unitRun) setDue() {
+	now := int64(time.Since(u.e.start))
+	interval := int64(u.e.cfg.Interval)
+	if asked := u.askedAt.Swap(0); asked > 0 {
+		u.lead.Store(min(now-asked, interval/2))
+	}
+	u.dueAt.Store(now + interval - u.lead.Load())
+}
+
+// due tells whether it is time for a checkpoint.
+func (u *unitRun) due() bool {
+	now := int64(time.Since(u.e.start))
+	if now < u.dueAt.Load() {
+		return false
+	}
+	u.askedAt.CompareAndSwap(0, now)
+	return true
+}
 
 // confirmAll reads again what the unit's findings rest on. Those that do not hold any more are races.
 func (u *unitRun) confirmAll() error {

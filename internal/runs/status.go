@@ -89,6 +89,12 @@ func (r *Run) WriteStatus(st Status) error {
 	st.Type, st.Schema, st.Run = "status", Schema, r.id
 	st.PID, st.Boot, st.Start, st.Host = me.pid, me.boot, me.start, hostname()
 	st.Updated = now.UTC().Truncate(time.Millisecond)
+	if st.ByPass == nil { // readers expect a list and an object
+		st.ByPass = []PassSummary{}
+	}
+	if st.Facts == nil {
+		st.Facts = map[string]any{}
+	}
 	// Progress need not survive power loss, the end of a run should.
 	if err := r.writeJSON(StatusFile, st, st.State != Running); err != nil {
 		return err
