@@ -68,6 +68,10 @@ func keyType(f lustre.FID, delta int) string {
 // keyLost says that an object tells of a directory that does not exist, and keyHash that a name of the object is in the wrong shard.
 func keyLost(f lustre.FID) string { return "lost " + f.String() }
 func keyHash(f lustre.FID) string { return "hash " + f.String() }
+
+// keyTwice: the directory has more names than one, and its link EA need not know them all.
+func keyTwice(f lustre.FID) string { return "twice " + f.String() }
+
 func keyHarm(mdt int, ino uint32) string {
 	return "harm " + strconv.Itoa(mdt) + " " + strconv.Itoa(int(ino))
 }

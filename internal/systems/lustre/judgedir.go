@@ -66,7 +66,7 @@ func (j *judge) severalNames(o *object, d *dirSum) {
 	if right >= 0 {
 		f.Why = "the link EA and '..' know this name"
 	}
-	f.provides(keyObject(j.fid))
+	f.provides(keyObject(j.fid), keyTwice(j.fid))
 }
 
 // dotdot compares '..' with the directory's name.

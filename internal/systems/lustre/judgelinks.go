@@ -191,7 +191,7 @@ func (j *judge) linkFinding(class string, v *linkView) *draft {
 	if t := &j.texts[first]; !t.sure {
 		d.causes(keyInode(j.names[first].mdt, j.names[first].dir))
 	}
-	return d.causes(keyHash(j.fid)).provides(keyObject(j.fid))
+	return d.causes(keyHash(j.fid), keyTwice(j.fid)).provides(keyObject(j.fid))
 }
 
 // wanted are the records that the link EA should have: those of all names.

@@ -110,6 +110,7 @@ func (j *judge) objectIndex(o *object) {
 		d := j.add(IndexMissing, j.objectSays(o), says(fmt.Sprintf("object index of MDT%04x", j.s.indexes[o.mdt]), "has no entry for %v", j.fid)).on(j, o)
 		d.values("no entry", fmt.Sprintf("inode %d, generation %d", o.ino, o.gen))
 		d.Rests = append(d.Rests, record{MDT: j.s.indexes[o.mdt], Index: j.fid.String()})
+		d.causes(keyInode(o.mdt, o.ino), keyNamed(j.fid)) // a wrong LMA names an object that nobody knows
 	}
 }
 
