@@ -75,6 +75,7 @@ func keyTwice(f lustre.FID) string { return "twice " + f.String() }
 func keyHarm(mdt int, ino uint32) string {
 	return "harm " + strconv.Itoa(mdt) + " " + strconv.Itoa(int(ino))
 }
+func keyMissed(f lustre.FID) string    { return "missed " + f.String() } // one of several names of the object is lost
 func keyDuplicate(f lustre.FID) string { return "duplicate " + f.String() }
 
 // detail is the machine-readable part of a finding: everything that a planner needs to find the records again.

@@ -221,6 +221,7 @@ func (j *judge) lostNames(v *linkView, back int) {
 			d.causes(keyGone(l.Parent))
 		}
 		d.Title = fmt.Sprintf("a name of the file is lost: %q", shown(l.Name))
+		d.provides(keyMissed(j.fid))
 	}
 }
 

@@ -258,7 +258,7 @@ func (j *judge) remoteParent(o *object) {
 			continue
 		}
 		d := j.add(RemoteStale, says(fmt.Sprintf("REMOTE_PARENT_DIR of MDT%04x", j.s.indexes[r.mdt]), "%s is inode %d", j.fid.Bare(), r.ino), j.objectSays(o), j.nameSays(0))
-		d.on(j, o).remoteEntry(j, r).values(fmt.Sprintf("inode %d", r.ino), "no entry")
+		d.on(j, o).remoteEntry(j, r).values(fmt.Sprintf("inode %d", r.ino), "no entry").causes(keyMissed(j.fid))
 		if !right && local == 0 {
 			d.Detail.Want, d.Detail.WantInode = fmt.Sprintf("inode %d", o.ino), o.ino
 			have = have || r.mdt == o.mdt // to be corrected, not made

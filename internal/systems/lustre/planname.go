@@ -361,6 +361,15 @@ func (p *planner) staleRemote(x *doing) (string, error) {
 		if _, made := p.made[fid]; made {
 			return "the object is there again", nil
 		}
+		if at := (place{e.dir.mdt, e.rec.Inode}); x.d.MDT != nil && *x.d.MDT == x.d.Entry.MDT && x.d.Inode == e.rec.Inode {
+			k, err := p.namesOf(at, fid, nil)
+			if err != nil && !canLeave(err) {
+				return "", err
+			}
+			if k.far(at.mdt) {
+				return "it has a name on another MDT again", nil
+			}
+		}
 	}
 	return "entry removed", p.detach(e)
 }
