@@ -211,6 +211,14 @@ func (fs *FS) ReadBlock(block uint64, buf []byte) error {
 	return fs.readAt(buf[:fs.sb.BlockSize], int64(block)*int64(fs.sb.BlockSize))
 }
 
+// ReadBlocks reads the blocks from block on that buf, a multiple of a block, has room for.
+func (fs *FS) ReadBlocks(block uint64, buf []byte) error {
+	if n := uint64(len(buf)) / uint64(fs.sb.BlockSize); block > fs.limit || n > fs.limit-block || uint64(len(buf))%uint64(fs.sb.BlockSize) != 0 {
+		return fmt.Errorf("%d bytes from block %d of %d on: %w", len(buf), block, fs.limit, ErrPastEnd)
+	}
+	return fs.readAt(buf, int64(block)*int64(fs.sb.BlockSize))
+}
+
 // readFor reads one block of an inode. ok is false when it is a bad sector or beyond the end of the input, which is reported; the
 // error is any other one. what says what the block is.
 func (fs *FS) readFor(ino uint32, block uint64, buf []byte, what string, report Report) (ok bool, err error) {

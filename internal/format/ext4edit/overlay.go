@@ -108,11 +108,12 @@ func (o *overlay) ReadAt(p []byte, off int64) (int, error) {
 			return n, io.EOF
 		}
 		block, in := uint64(at)/uint64(o.size), int(at%int64(o.size))
-		if in == 0 && len(p)-n >= o.size {
-			if err := o.readInto(block, p[n:n+o.size]); err != nil {
+		if whole := min((len(p)-n)/o.size, int(min(o.limit-block, maxRead))); in == 0 && whole > 0 {
+			k, err := o.readRun(block, p[n:n+whole*o.size])
+			if err != nil {
 				return n, err
 			}
-			n += o.size
+			n += k
 			continue
 		}
 		if buf == nil {
@@ -124,6 +125,24 @@ func (o *overlay) ReadAt(p []byte, off int64) (int, error) {
 		n += copy(p[n:], buf[in:])
 	}
 	return len(p), nil
+}
+
+// maxRead bounds the blocks that are read at once.
+const maxRead = 1 << 12
+
+// readRun reads a block that was changed, or as many as follow that were not. It gives the bytes read.
+func (o *overlay) readRun(block uint64, p []byte) (int, error) {
+	if b, ok := o.after[block]; ok {
+		return copy(p[:o.size], b), nil
+	}
+	n := 1
+	for n*o.size < len(p) {
+		if _, ok := o.after[block+uint64(n)]; ok {
+			break
+		}
+		n++
+	}
+	return n * o.size, o.fs.ReadBlocks(block, p[:n*o.size])
 }
 
 // changed lists the blocks that differ, ascending.
