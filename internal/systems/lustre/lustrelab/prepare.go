@@ -48,7 +48,7 @@ func (p *patient) secondName(s *seen) error {
 	return errNoRoom
 }
 
-// newAgent makes an inode on an MDT that stands for a file of another one.
+// newAgent makes an inode on an MDT that stands for a regular file of another one.
 func (p *patient) newAgent(mdt int, f lustre.FID) (uint32, error) {
 	k := p.knives[mdt]
 	for _, o := range p.users {
@@ -81,6 +81,9 @@ func (p *patient) moveFar(s *seen) error {
 }
 
 func (p *patient) moveInto(s, d *seen) error {
+	if !s.in.IsRegular() {
+		return errNoRoom
+	}
 	m := p.w.mdts[s.mdt]
 	typ := ext4.DirentTypeOf(s.in.Mode)
 	agent, err := p.newAgent(d.mdt, s.lma.FID)

@@ -160,7 +160,7 @@ func (w *ward) counted(s *lustrelab.Scenario, run string) {
 			continue
 		}
 		if n, err := strconv.Atoi(strings.TrimSpace(value)); err == nil && n != 0 {
-			got[name] = n
+			got[name] += n // of all MDTs
 		}
 	}
 	for _, c := range s.Counts {
