@@ -27,6 +27,10 @@ type Suite struct {
 	Resumes bool
 	// MaxCrashes bounds how many operations of a case are crashed at, spread evenly; 0 means all.
 	MaxCrashes int
+	// InTurn tries one of the ways to crash at an operation rather than all of them; the next operation is for the next way.
+	InTurn bool
+	// MaxSecond is the same bound for crashes of a resume and of an undo, after a crash or a whole apply; 0 leaves them out.
+	MaxSecond int
 	// Digest and Copy are for stores that are not files; nil means the functions of that name and CopyTree.
 	Digest func(t testing.TB, path string) Snapshot
 	Copy   func(t testing.TB, from, to string)
@@ -54,12 +58,7 @@ type Case struct {
 
 // Run checks that a system keeps to the contract of package store, on every case.
 func Run(t *testing.T, s Suite) {
-	if s.Digest == nil {
-		s.Digest = Digest
-	}
-	if s.Copy == nil {
-		s.Copy = CopyTree
-	}
+	s.defaults()
 	t.Run("classes", func(t *testing.T) { checkClasses(t, s.System) })
 	for _, c := range s.Cases {
 		t.Run(c.Name, func(t *testing.T) {
@@ -72,6 +71,24 @@ func Run(t *testing.T, s Suite) {
 				}
 			}
 		})
+	}
+}
+
+// RunCrashes runs only the crashes, on every case; Want, Leaves and NoRepair of the cases are not used. It is for many cases whose
+// findings other tests look at. Every case must have something to repair.
+func RunCrashes(t *testing.T, s Suite) {
+	s.defaults()
+	for _, c := range s.Cases {
+		t.Run(c.Name, func(t *testing.T) { newPlace(t, &s, &c).testCrash(t) })
+	}
+}
+
+func (s *Suite) defaults() {
+	if s.Digest == nil {
+		s.Digest = Digest
+	}
+	if s.Copy == nil {
+		s.Copy = CopyTree
 	}
 }
 

@@ -10,9 +10,10 @@ import (
 // memSuite runs the suite on the toy system, whose stores are copied and hashed in memory.
 func memSuite(sys *MemSystem) Suite {
 	return Suite{
-		System:  sys,
-		Tears:   true,
-		Resumes: true,
+		System:    sys,
+		Tears:     true,
+		Resumes:   true,
+		MaxSecond: 100,
 		Copy: func(_ testing.TB, from, to string) {
 			var units []*MemUnit
 			for _, u := range sys.Get(from) {

@@ -4,11 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"testing"
 
 	"fettle/internal/finding"
@@ -65,11 +61,6 @@ func (r *run) config(units []store.Planner) repair.ApplyConfig {
 func (r *run) apply(t testing.TB) error {
 	t.Helper()
 	return r.with(t, func(u []store.Planner) error { _, err := repair.Apply(context.Background(), r.config(u)); return err })
-}
-
-func (r *run) resume(t testing.TB) error {
-	t.Helper()
-	return r.with(t, func(u []store.Planner) error { _, err := repair.Resume(context.Background(), r.config(u)); return err })
 }
 
 func (r *run) undo(t testing.TB) error {
@@ -143,90 +134,4 @@ func (p *place) checkGone(t *testing.T, r *run, fs []finding.Finding) {
 			}
 		}
 	}
-}
-
-// testCrash crashes the Writer at every write and sync of an apply, in several ways, and requires that Resume leads to the
-// same store as an apply without a crash, and Undo to the original.
-func (p *place) testCrash(t *testing.T) {
-	defer p.reset(t)
-	dir := t.TempDir()
-	runDir, baseRun := filepath.Join(dir, "run"), filepath.Join(dir, "baserun")
-	if err := os.Mkdir(runDir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	original := p.digest(t).Content
-	r, _ := p.makePlan(t, runDir)
-	CopyTree(t, runDir, baseRun)
-	power := &Power{}
-	power.FailAt(0, Kill)
-	if err := r.crash(t, power, nil); err != nil {
-		t.Fatalf("apply: %v", err)
-	}
-	final, ops := p.digest(t).Content, power.Ops()
-	stride := 1
-	if p.suite.MaxCrashes > 0 && ops > p.suite.MaxCrashes {
-		stride = (ops + p.suite.MaxCrashes - 1) / p.suite.MaxCrashes
-	}
-	for n := 1; n <= ops; n += stride {
-		for _, o := range p.outages(n) {
-			for _, way := range []string{"resume", "undo"} {
-				where := fmt.Sprintf("%s at operation %d of %d, then %s", o.name, n, ops, way)
-				p.reset(t)
-				CopyTree(t, baseRun, runDir)
-				power.FailAt(n, o.mode)
-				if err := r.crash(t, power, o.fate); !errors.Is(err, ErrCrash) {
-					t.Fatalf("%s: apply: %v", where, err)
-				}
-				back, want := r.undo, original
-				if way == "resume" {
-					back, want = r.resume, final
-				}
-				if err := back(t); err != nil {
-					t.Fatalf("%s: %v", where, err)
-				}
-				if way == "resume" && p.c.Renames {
-					// A file that is built again need not have the same bytes; it must be as good.
-					expect(t, where+": check", p.check(t), p.c.Leaves)
-				} else if p.digest(t).Content != want {
-					t.Fatalf("%s: wrong bytes", where)
-				}
-			}
-		}
-	}
-}
-
-type outage struct {
-	name string
-	mode Mode
-	fate func() Fate
-}
-
-// outages are the ways to crash at operation n that make sense for the system.
-func (p *place) outages(n int) []outage {
-	rnd := rand.New(rand.NewPCG(uint64(n), 1))
-	all := []outage{
-		{"killed", Kill, nil},
-		{"power lost, unsynced writes lost", Kill, func() Fate { return Lost }},
-		{"power lost, some unsynced writes lost", Kill, func() Fate { return Fate(rnd.IntN(2)) }},
-	}
-	if p.c.Renames {
-		return all[:1]
-	}
-	if p.suite.Tears {
-		all = append(all, outage{"killed within a write", Tear, nil},
-			outage{"power lost, unsynced writes lost or torn", Tear, func() Fate { return Fate(rnd.IntN(3)) }})
-	}
-	return all
-}
-
-// crash applies the plan with every unit on the given power.
-func (r *run) crash(t testing.TB, power *Power, fate func() Fate) error {
-	t.Helper()
-	return r.with(t, func(units []store.Planner) error {
-		for i := range units {
-			units[i] = &Crashing{Planner: units[i], Power: power, Fate: fate}
-		}
-		_, err := repair.Apply(context.Background(), r.config(units))
-		return err
-	})
 }
