@@ -207,6 +207,7 @@ func (r *tarReader) member(h *tar.Header) (m *Member, why string) {
 // Content implements Reader.
 func (r *tarReader) Content(most int64) ([]byte, error) {
 	b, err := io.ReadAll(io.LimitReader(r.tr, most))
+	r.in.zero = false
 	if err != nil {
 		return nil, r.fail(err)
 	}
@@ -237,7 +238,7 @@ type stream struct {
 	b     *bufio.Reader
 	at    int64
 	ended bool
-	zero  bool // the last thing that was read is a block of zeros
+	zero  bool // the last thing that was read is a block of zeros where a header should be
 }
 
 func newStream(r io.Reader, seek io.Seeker) *stream {
@@ -249,7 +250,7 @@ func (s *stream) Read(p []byte) (int, error) {
 	n, err := s.b.Read(p)
 	s.at += int64(n)
 	if n > 0 {
-		s.zero = len(bytes.Trim(p[:n], "\x00")) == 0
+		s.zero = n == 512 && len(p) == 512 && len(bytes.Trim(p, "\x00")) == 0
 	}
 	if err == io.EOF {
 		s.ended = true

@@ -31,8 +31,8 @@ type Options struct {
 }
 
 const (
-	inodeSize = 1024  // room for the attributes of nearly all objects
-	perGroup  = 16384 // inodes
+	inodeSize = 1024 // room for the attributes of nearly all objects
+	perGroup  = 8192 // inodes: their table is held in memory
 	maxValue  = 64 << 10
 	maxXattrs = 64
 )

@@ -27,8 +27,8 @@ const recordHead = 4 + 4 + 1 + 1
 
 // sortBytes is how much is sorted in memory at a time, sortCount how many records.
 const (
-	sortBytes = 16 << 20
-	sortCount = 1 << 19
+	sortBytes = 8 << 20
+	sortCount = 1 << 18
 )
 
 // nameSorter brings names into the order of their directories, and by name within one. What does not fit in memory goes to a file, as runs that are
@@ -46,7 +46,9 @@ type nameSorter struct {
 // span is a part of a file.
 type span struct{ from, to int64 }
 
-func newNameSorter(dir string) *nameSorter { return &nameSorter{dir: dir, most: sortBytes} }
+func newNameSorter(dir string) *nameSorter {
+	return &nameSorter{dir: dir, most: sortBytes, buf: make([]byte, 0, 64<<10)}
+}
 
 // add takes one record.
 func (s *nameSorter) add(r record) error {
