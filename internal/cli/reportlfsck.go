@@ -46,16 +46,32 @@ func lfsckReport(w io.Writer, r *runs.Run) error {
 		_, err = fmt.Fprint(w, out.Text(now.Unix()))
 		return err
 	}
+	if err := countLFSCK(&out, r, mended); err != nil {
+		return err
+	}
+	_, err = fmt.Fprint(w, out.Text(now.Unix()))
+	return err
+}
+
+// countLFSCK counts findings: all, or after a repair those that it mended. What follows from another finding about the same object and
+// has the same counter is one repair for LFSCK.
+func countLFSCK(out *lustre.LFSCKRun, r *runs.Run, mended map[int]bool) error {
+	type cause struct{ class, subject string }
+	causes := map[int]cause{}
 	for f, err := range real(r) {
 		if err != nil {
 			return err
+		}
+		if f.CausedBy == nil {
+			causes[f.Seq] = cause{f.Class, f.Subject}
+		} else if c := causes[*f.CausedBy]; c.subject == f.Subject && out.Same(c.class, f.Class) {
+			continue
 		}
 		if out.DryRun || mended[f.Seq] {
 			out.Finding(f.Class, f.Detail)
 		}
 	}
-	_, err = fmt.Fprint(w, out.Text(now.Unix()))
-	return err
+	return nil
 }
 
 // lfsckRun is what the state of the run says, without counters.

@@ -228,6 +228,11 @@ func (m *lfsckMDT) count(class string, n uint64) {
 	c.Unknown += n
 }
 
+// Same tells whether LFSCK has one counter for two classes.
+func (r *LFSCKRun) Same(class, other string) bool {
+	return lfsckCounter[class] != "" && lfsckCounter[class] == lfsckCounter[other]
+}
+
 // Bits of LFSCKNamespace.Flags and LFSCKBookmark.Param, from lustre_lfsck_user.h.
 const (
 	flagScannedOnce  = 1
