@@ -15,6 +15,9 @@ type DirBlock struct {
 // has blocks, because each damaged directory may claim them all.
 func (fs *FS) DirBlocks(in *Inode, fn func(DirBlock) bool, report Report) error {
 	size := in.Size / uint64(fs.sb.BlockSize)
+	if in.Size%uint64(fs.sb.BlockSize) != 0 {
+		report.inode(KindDirSize, in.Number, 0, in.Offset+InodeSizeLo, "the directory has %d bytes, which are no whole blocks of %d", in.Size, fs.sb.BlockSize)
+	}
 	next, beyond := uint64(0), false
 	stopped := false
 	err := in.Blocks(fs, func(e Extent) bool {

@@ -297,3 +297,38 @@ func FuzzIAM(f *testing.F) {
 		}
 	})
 }
+
+// FuzzIAMTree walks an index in which bytes were changed: it ends, and each leaf lies in the file.
+func FuzzIAMTree(f *testing.F) {
+	var entries []OIEntry
+	for i := range uint32(1000) {
+		entries = append(entries, OIEntry{FID{0x200000400, i + 1, 0}, i, i})
+	}
+	blocks, err := BuildOI(1024, entries)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(uint32(14), []byte{3})
+	f.Add(uint32(52), []byte{0, 0, 0, 0})
+	f.Add(uint32(1024), []byte{})
+	f.Fuzz(func(t *testing.T, at uint32, change []byte) {
+		raw := bytes.Join(blocks, nil)
+		copy(raw[int(at)%len(raw):], change)
+		reads := 0
+		leaves, err := IAMTree(ShapeOI, 1024, uint64(len(blocks)), func(block uint64, buf []byte) error {
+			if reads++; reads > len(blocks) {
+				t.Fatal("a block is read twice")
+			}
+			copy(buf, raw[block*1024:])
+			return nil
+		})
+		for b := range leaves {
+			if b == 0 || b >= uint64(len(blocks)) {
+				t.Errorf("leaf %d of %d", b, len(blocks))
+			}
+		}
+		if len(change) == 0 && err != nil {
+			t.Error(err)
+		}
+	})
+}

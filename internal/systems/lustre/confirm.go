@@ -3,7 +3,6 @@ package lustre
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"hash/fnv"
 
@@ -61,7 +60,7 @@ func (w *world) digestInode(h interface{ Write([]byte) (int, error) }, p place) 
 	fs := w.targets[p.mdt].fs
 	in, err := fs.Inode(p.ino)
 	if err != nil {
-		if errors.Is(err, ext4.ErrNoInode) {
+		if unreadable(err) {
 			return nil
 		}
 		return err

@@ -24,6 +24,9 @@ func (s *sweeper) ground(ctx context.Context) error {
 		for _, p := range t.marks.harm {
 			g.note(p)
 		}
+		if err := g.sums(ctx); err != nil {
+			return fmt.Errorf("%s: %w", t.name(), err)
+		}
 		g.names()
 		g.index()
 		g.identity()
@@ -45,7 +48,7 @@ func (g *grounds) wrong(kind ext4.Kind, ino uint32, format string, args ...any) 
 
 func (g *grounds) groups(ctx context.Context) error {
 	sums := g.fs.Sums().Metadata
-	for n := range g.fs.Groups() {
+	for n := range uint32(min(uint64(g.fs.Groups()), uint64(g.fs.Size())/uint64(g.fs.Super().BlockSize))) { // each has a bitmap of its own
 		if n%1024 == 0 && ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -53,6 +56,33 @@ func (g *grounds) groups(ctx context.Context) error {
 			continue
 		}
 		if _, err := g.fs.VerifyBitmaps(n, g.note); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sums verifies the checksums of the directories that the sweep does not read: those of the target itself.
+func (g *grounds) sums(ctx context.Context) error {
+	if !g.fs.Sums().Metadata {
+		return nil
+	}
+	buf := make([]byte, g.fs.Super().BlockSize)
+	for ino, what := range g.marks.dirs {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		in, err := g.fs.Inode(ino)
+		if what != roleLocal || err != nil || !in.IsDir() || in.IsInline() {
+			continue
+		}
+		err = g.fs.DirBlocks(in, func(b ext4.DirBlock) bool {
+			if g.fs.ReadBlock(b.Physical, buf) == nil { // else it was told when the names were read
+				g.fs.VerifyDirBlock(b, buf, g.note)
+			}
+			return true
+		}, nil)
+		if err != nil {
 			return err
 		}
 	}
@@ -71,6 +101,9 @@ func (g *grounds) names() {
 	if f, ok := g.fid(m.remote); ok && f != lustre.LocalFID(lustre.OIDRemoteParentDir) {
 		g.wrong(kindOwnName, m.remote, "REMOTE_PARENT_DIR leads to inode %d, which is %v", m.remote, f)
 	}
+	if !m.early(g.fs) {
+		g.required()
+	}
 	for i, ino := range m.oi {
 		if ino == 0 {
 			g.wrong(kindOwnName, ext4.InoRoot, "of the object index %s is missing", lustre.OIName(i))
@@ -78,6 +111,28 @@ func (g *grounds) names() {
 	}
 	if n := len(m.oi); n&(n-1) != 0 {
 		g.wrong(kindOwnName, ext4.InoRoot, "the object index has %d files, which is no power of two", n)
+	}
+}
+
+// required are names that every target has that was made since 2.4. A server makes what is missing anew, and forgets what was there.
+func (g *grounds) required() {
+	m := &g.marks
+	for _, n := range []struct {
+		name string
+		ino  uint32
+	}{{"PENDING", m.pending}, {"fld", m.fld}, {"last_rcvd", m.lastRcvd}, {"CONFIGS/mountdata", m.mountdata}} {
+		if n.ino == 0 {
+			g.wrong(kindOwnName, ext4.InoRoot, "%s is missing in the root of the target", n.name)
+		}
+	}
+	names := []string{"O", "CONFIGS", "seq_srv", "seq_ctl"} // the last one has what MDT0000 has left to give to others
+	if !g.index0() {
+		names = names[:3]
+	}
+	for _, name := range names {
+		if _, ok := newWorld(g.unit).find(place{g.unit.places[g.target.index], ext4.InoRoot}, name); !ok {
+			g.wrong(kindOwnName, ext4.InoRoot, "%s is missing in the root of the target", name)
+		}
 	}
 }
 
@@ -107,7 +162,7 @@ func (g *grounds) index() {
 	}
 	in, err := g.fs.Inode(g.marks.fld)
 	if err == nil {
-		_, err = searchable(g.fs, in, lustre.ShapeFLD)
+		_, err = searchable(g.fs, in, lustre.ShapeFLD, g.note)
 	}
 	if err != nil {
 		g.wrong(kindFLD, g.marks.fld, "inode %d, fld: %v", g.marks.fld, err)
@@ -149,7 +204,7 @@ func (g *grounds) identity() {
 	if b := m.content(g.fs, m.lastRcvd, lustre.LastRcvdSize); len(b) >= lustre.LastRcvdSize {
 		r, err := lustre.DecodeLastRcvd(b)
 		name, index, ok := lustre.TargetLabel(strings.TrimSuffix(r.UUID, "_UUID"))
-		if err == nil && r.UUID != "" && (!ok || name != g.fsname || index != g.target.index) {
+		if err == nil && (r.UUID != "" || r.MountCount > 0) && (!ok || name != g.fsname || index != g.target.index) {
 			g.wrong(kindIdentity, m.lastRcvd, "inode %d: last_rcvd is that of %q", m.lastRcvd, r.UUID)
 		}
 	}

@@ -165,7 +165,7 @@ func (a *about) indexOK(o *object, s *shape) bool {
 
 // unnamed tells whether the object is one that has no name by rule: opened and unlinked, or a file of the target itself.
 func (a *about) unnamed(o *object) bool {
-	return o.has(objHeld) || len(a.pending) > 0 || o.incompat&lustre.LMAIOrphan != 0
+	return o.has(objHeld) || len(a.pending) > 0 || o.incompat&lustre.LMAIOrphan != 0 || o.links == 0 && len(a.names) == 0 && !a.fid.IsRoot()
 }
 
 // fine tells whether all agree, at no cost: what it does not approve of is judged with care, and may turn out to be well.
@@ -175,6 +175,11 @@ func (a *about) fine(s *shape) bool {
 		return false
 	}
 	if a.unnamed(o) {
+		for _, p := range a.pending {
+			if p.mdt == o.mdt && p.ino != o.ino {
+				return false
+			}
+		}
 		return len(a.names) == 0 && len(a.agents) == 0 && len(a.remote) == 0
 	}
 	if o.bits&^(objLink|objLMV) != 0 || o.bits&objLink == 0 || len(a.names) == 0 || len(a.names) != len(o.hashes) {

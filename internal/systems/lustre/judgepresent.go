@@ -37,6 +37,12 @@ func (j *judge) present(o *object) {
 
 // deletedAndNamed reports names of an object that counts as deleted, or belongs to the target itself. Servers refuse such a name.
 func (j *judge) deletedAndNamed(o *object) {
+	for _, p := range j.pending {
+		if p.mdt == o.mdt && p.ino != o.ino {
+			d := j.add(Damage, says(fmt.Sprintf("PENDING of MDT%04x", j.s.indexes[p.mdt]), "%v is inode %d", j.fid, p.ino), j.objectSays(o)).on(j, o)
+			d.Title = "PENDING leads to another inode than that of the object that is to be deleted"
+		}
+	}
 	if len(j.names) == 0 {
 		return
 	}
@@ -146,7 +152,7 @@ func (j *judge) name(o *object, i int) bool {
 	if n.has(nameNoFID) && j.s.dirdata[n.mdt] && !j.fid.IsDotLustre() { // up to 2.5 .lustre and fid were named without one
 		j.add(NoFID, j.nameSays(i), j.objectSays(o)).at(j, i).on(j, o).values("no FID", j.fid.String())
 	}
-	if have, want := n.typ, typeOf(o.mode); have != want {
+	if have, want := n.typ, typeOf(o.mode); have != want && want != 0 { // 0: a mode that cannot be is told by itself
 		j.badType(o, i, have, want)
 	}
 	if n.has(nameMisplaced) {

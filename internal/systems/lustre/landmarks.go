@@ -107,6 +107,7 @@ func (m *landmarks) entry(fs *ext4.FS, dir uint32, d ext4.Dirent) uint32 {
 		switch text := string(d.Name); text {
 		case "ROOT":
 			m.root = d.Inode
+			m.isDir(fs, dir, d) // says so if it is none
 			return 0
 		case "REMOTE_PARENT_DIR":
 			m.remote, what = d.Inode, roleRemote

@@ -32,8 +32,10 @@ type runner struct {
 	work    int64     // since the last Did, in records
 	bytes   int64     // likewise
 	since   int       // things done since the last Did
+	looks   uint      // Dids so far
 	at      uint32    // number of the last inode
 	began   time.Time // the batch
+	most    int       // blocks of one batch, about
 	ripe    bool      // something was done: a checkpoint is worth it
 
 	dirs    []dirState // of the batch, ascending by inode number
@@ -43,12 +45,16 @@ type runner struct {
 }
 
 // every is how many inodes or blocks lie between two looks at clock, rate limit and pause. It is small, so that a slow check goes evenly.
-const every = 16
+const every = 4
 
 const (
-	// batchTime is how long inodes are read before the blocks of their directories are, at least one directory of course: blocks are
-	// read faster in the order in which they are stored, but until then there can be no checkpoint, and no records are counted.
+	// batchTime is how long inodes are read before the blocks of their directories are, and about how long that may take: blocks are
+	// read faster in the order in which they are stored, but there can be no checkpoint before all blocks of a batch were read.
 	batchTime = time.Second
+	// firstBatch and leastBatch are blocks of the first batch, and of one on the slowest of disks.
+	firstBatch, leastBatch = 4096, 256
+	// tallyEvery is how many looks lie between two at which the counters are handed over.
+	tallyEvery = 16
 	// tellEvery is how often the facts are told.
 	tellEvery = 500 * time.Millisecond
 )
@@ -59,7 +65,7 @@ func (s *sweeper) newRunner(ctx context.Context, l *lane) (*runner, error) {
 		return nil, fmt.Errorf("gather claims: %w", err)
 	}
 	t := s.targets[l.Target]
-	return &runner{sweeper: s, ctx: ctx, lane: l, t: t, w: w, note: s.report(l.Target), sums: t.fs.Sums().Metadata}, nil
+	return &runner{sweeper: s, ctx: ctx, lane: l, most: firstBatch, t: t, w: w, note: s.report(l.Target), sums: t.fs.Sums().Metadata}, nil
 }
 
 // did counts work, and looks now and then whether to pause.
@@ -79,7 +85,9 @@ func (r *runner) tell() error {
 	if r.env.Due() {
 		r.pause.Store(true)
 	}
-	r.tally()
+	if r.looks++; r.looks%tallyEvery == 0 {
+		r.tally()
+	}
 	err := r.env.Did(r.ctx, work, bytes)
 	if r.outer.Err() != nil {
 		r.pause.Store(true)
@@ -121,9 +129,11 @@ func (r *runner) sweepInodes() error {
 		if err != nil && !errors.Is(err, errPause) {
 			return fmt.Errorf("%s: %w", r.t.name(), err)
 		}
+		begun, blocks := time.Now(), len(r.blocks)
 		if err := r.finishBatch(); err != nil {
 			return fmt.Errorf("%s: %w", r.t.name(), err)
 		}
+		r.suit(blocks, time.Since(begun))
 		if err == nil {
 			r.lane.Done = true
 			return r.tell()
@@ -134,18 +144,31 @@ func (r *runner) sweepInodes() error {
 	}
 }
 
+// suit makes the next batch so large that its blocks take about batchTime, going by those of the last one.
+func (r *runner) suit(blocks int, took time.Duration) {
+	if blocks >= leastBatch {
+		r.most = int(min(float64(blocks)*float64(batchTime)/float64(max(took, time.Millisecond)), 4*float64(r.most), maxBlocks))
+		r.most = max(r.most, leastBatch)
+	}
+}
+
 // inode takes one inode in.
 func (r *runner) inode(in *ext4.Inode) error {
-	if len(r.dirs) >= r.batch || r.resting() || r.since == 0 && len(r.dirs) > 0 && time.Since(r.began) >= batchTime {
+	if len(r.dirs) >= r.batch || len(r.blocks) >= r.most || r.resting() || r.since == 0 && len(r.dirs) > 0 && time.Since(r.began) >= batchTime {
 		r.lane.Group, r.lane.Inode = in.Group, in.Index
 		return errPause
 	}
 	r.counts.Inodes++
 	r.at = in.Number
+	dirs := len(r.dirs)
 	if err := r.take(in); err != nil {
 		return err
 	}
-	return r.did(1, int64(r.t.fs.Super().InodeSize))
+	records := int64(1)
+	if len(r.dirs) > dirs {
+		records = 0 // a directory counts when its blocks are read: that is most of the work
+	}
+	return r.did(records, int64(r.t.fs.Super().InodeSize))
 }
 
 // take makes the claims of one inode.
@@ -169,6 +192,12 @@ func (r *runner) take(in *ext4.Inode) error {
 		return err
 	}
 	f, known := x.lma.FID, x.known
+	if bits := x.lma.UnknownIncompat(); known && bits != 0 {
+		r.note(ext4.Problem{Kind: kindFlags, Inode: in.Number, Offset: in.Offset, Text: fmt.Sprintf("inode %d: the LMA of %v has the flags 0x%x, which no server knows: it refuses the object", in.Number, f, bits)})
+	}
+	if typeOf(in.Mode) == 0 {
+		r.note(ext4.Problem{Kind: ext4.KindInode, Inode: in.Number, Offset: in.Offset + ext4.InodeMode, Text: fmt.Sprintf("inode %d: the mode %#o is that of no type of file", in.Number, in.Mode)})
+	}
 	if known && x.lma.Has(lustre.LMAIAgent) && !own {
 		r.counts.Remote++
 		r.says = append(r.says[:0], byte(in.Mode>>12))

@@ -19,6 +19,7 @@ type dirState struct {
 	raw  []byte      // of a master
 	seen []uint64    // of a master: bits of shard numbers with a name
 	twin bool        // a number was met twice
+	told bool        // it was counted as work
 
 	dotted bool      // '.' was met
 	tree   *hashTree // nil if there is none, or none that can be used
@@ -137,7 +138,7 @@ func (r *runner) block(b ext4.DirBlock, buf []byte) error {
 	if failed != nil {
 		return failed
 	}
-	return r.did(0, int64(len(buf)))
+	return r.did(d.count(), int64(len(buf)))
 }
 
 // finishBatch reads the blocks of the batch and says what its directories hold.
@@ -147,10 +148,18 @@ func (r *runner) finishBatch() error {
 	}
 	for i := range r.dirs {
 		d := &r.dirs[i]
+		if n := d.count(); n > 0 { // it has no blocks that could be read
+			if err := r.did(n, 0); err != nil {
+				return err
+			}
+		}
 		if !d.dotted {
 			r.note(ext4.Problem{Kind: kindNoDot, Inode: d.ino, Offset: -1, Text: fmt.Sprintf("inode %d: the directory has no '.'", d.ino)})
 		}
 		if d.role != roleNone {
+			if !d.sum.has(dirUp) || d.sum.upIno != ext4.InoRoot {
+				r.note(ext4.Problem{Kind: kindNoDot, Inode: d.ino, Offset: -1, Text: fmt.Sprintf("inode %d, a directory in the root of the target, has a '..' that leads to inode %d", d.ino, d.sum.upIno)})
+			}
 			continue
 		}
 		d.finish()
@@ -161,6 +170,15 @@ func (r *runner) finishBatch() error {
 	}
 	r.dirs, r.current = r.dirs[:0], 0
 	return nil
+}
+
+// count is 1 the first time.
+func (d *dirState) count() int64 {
+	if d.told {
+		return 0
+	}
+	d.told = true
+	return 1
 }
 
 // finish says which shard of a master has no name, or several.

@@ -24,6 +24,7 @@ func (r *runner) entry(d *dirState, e ext4.Dirent) error {
 	case roleRemote:
 		f, ok := lustre.ParseRemoteParentName(string(e.Name))
 		if !ok {
+			r.note(ext4.Problem{Kind: kindOwnName, Inode: d.ino, Offset: e.At, Text: fmt.Sprintf("inode %d: REMOTE_PARENT_DIR has the name %q, which is no FID", d.ino, e.Name)})
 			return nil
 		}
 		return r.listed(f, kRemote, e)

@@ -15,13 +15,14 @@ const (
 	kindIdentity ext4.Kind = "identity"       // the target's own files say that it is another one
 	kindSequence ext4.Kind = "sequence"       // FIDs that are to be given out belong to somebody
 	kindFLD      ext4.Kind = "fld"            // ranges of sequences that cannot be
+	kindFlags    ext4.Kind = "lma-flags"      // flags of an LMA that no server knows
 	kindNoDot    ext4.Kind = "directory-dots" // '.' is not there, or not the directory
 )
 
 // tree reads the inner blocks of an index file and gives the leaves that a search comes to. Of one that is damaged it says so, and
 // gives nil: then leaves are not compared with it.
 func (r *runner) tree(in *ext4.Inode, what string, shape lustre.IAMShape) map[uint64]lustre.IAMSpan {
-	leaves, err := searchable(r.t.fs, in, shape)
+	leaves, err := searchable(r.t.fs, in, shape, r.note)
 	if err == nil {
 		return leaves
 	}
@@ -30,8 +31,8 @@ func (r *runner) tree(in *ext4.Inode, what string, shape lustre.IAMShape) map[ui
 }
 
 // searchable walks the inner blocks of an index file.
-func searchable(fs *ext4.FS, in *ext4.Inode, shape lustre.IAMShape) (map[uint64]lustre.IAMSpan, error) {
-	f, err := fs.File(in, nil)
+func searchable(fs *ext4.FS, in *ext4.Inode, shape lustre.IAMShape, note ext4.Report) (map[uint64]lustre.IAMSpan, error) {
+	f, err := fs.File(in, note)
 	if err != nil {
 		return nil, err
 	}

@@ -284,7 +284,7 @@ func (p *planner) set(mdt int, addr string, after store.Bytes, note string) erro
 		return err
 	}
 	if kind := addr[:strings.IndexByte(addr, '/')]; string(now) != string(after) && kind != recInode && kind != recLMV && kind != recLOV {
-		return fmt.Errorf("record %s would be %s and not %s", addr, now, after)
+		return left("the record %s would be %s and not %s: what is beside it is damaged, or the name is there twice", addr, now, after)
 	}
 	p.add(store.Change{Target: p.u.targets[mdt].name(), Addr: addr, Before: before, After: after, Note: note})
 	return nil

@@ -137,7 +137,7 @@ func parseAddress(addr string) (p parsed, err error) {
 			return p, bad
 		}
 		if strings.HasPrefix(name, `"`) {
-			if name, err = strconv.Unquote(name); err != nil {
+			if name, err = strconv.Unquote(name); err != nil || name == "" {
 				return p, bad
 			}
 		}

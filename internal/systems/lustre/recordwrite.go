@@ -81,7 +81,7 @@ func typeNumber(name string) (uint8, error) {
 			return t, nil
 		}
 	}
-	return 0, fmt.Errorf("unknown type %q of a name", name)
+	return 0, left("a name cannot be that of an %s", name)
 }
 
 func (b *bench) writeDirent(mdt int, dir uint32, name string, after store.Bytes) error {

@@ -274,7 +274,9 @@ func (s *sweeper) report(target int) ext4.Report {
 		defer s.mu.Unlock()
 		h := harm{target, p.Inode, p.Kind}
 		if p.Inode == 0 {
-			h.Inode = p.Group // groups are told by number
+			if h.Inode = p.Group; p.Group > 0 && !s.room(target, p.Kind) { // groups are told by number
+				return
+			}
 		}
 		if s.harmed[h]++; s.harmed[h] > 1 || len(s.harmed) > maxHarm {
 			return
@@ -284,6 +286,16 @@ func (s *sweeper) report(target int) ext4.Report {
 		s.damage.put(d)
 		s.state.Harms++
 	}
+}
+
+// maxGroupHarm bounds how many groups of a target are told of for each kind of damage: a superblock that claims too much makes millions.
+const maxGroupHarm = 100
+
+// room tells whether one more group is told of.
+func (s *sweeper) room(target int, kind ext4.Kind) bool {
+	h := harm{target, 1<<32 - 1, "groups with " + kind}
+	s.harmed[h]++
+	return s.harmed[h] <= maxGroupHarm
 }
 
 // recall reads what was told in earlier lives, so that it is not told again.
