@@ -75,7 +75,10 @@ func keyTwice(f lustre.FID) string { return "twice " + f.String() }
 func keyHarm(mdt int, ino uint32) string {
 	return "harm " + strconv.Itoa(mdt) + " " + strconv.Itoa(int(ino))
 }
-func keyMissed(f lustre.FID) string    { return "missed " + f.String() } // one of several names of the object is lost
+func keyMissed(f lustre.FID) string { return "missed " + f.String() } // one of several names of the object is lost
+func keyBehind(mdt int, ino uint32) string {
+	return "behind " + strconv.Itoa(mdt) + " " + strconv.Itoa(int(ino)) // it is known why the inode behind a name is not its agent
+}
 func keyDuplicate(f lustre.FID) string { return "duplicate " + f.String() }
 
 // detail is the machine-readable part of a finding: everything that a planner needs to find the records again.

@@ -179,7 +179,7 @@ func (j *judge) loneIndex(e indexed, explained map[place]bool) {
 func (j *judge) loneAgent(g agent) {
 	d := j.add(AgentStale, says(j.s.inodeText(g.mdt, g.ino), "is an agent for %v", j.fid), says(fmt.Sprintf("names on MDT%04x", j.s.indexes[g.mdt]), "none leads to it"))
 	d.inode(j.s, g.mdt, g.ino).values("an agent", "a free inode").unless(keyInode(g.mdt, g.ino))
-	d.causes(keyGone(j.fid), keyNamed(j.fid), keyObject(j.fid), keyLost(j.fid), keyMissed(j.fid))
+	d.causes(keyGone(j.fid), keyBehind(g.mdt, g.ino), keyNamed(j.fid), keyObject(j.fid), keyLost(j.fid), keyMissed(j.fid))
 }
 
 // loneRemote reports an entry of REMOTE_PARENT_DIR whose object is gone.

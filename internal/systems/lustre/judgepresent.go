@@ -245,7 +245,7 @@ func (j *judge) entryInode(o *object, i int) {
 	d := j.add(AgentMissing, j.nameSays(i), j.objectSays(o), j.tenantSays(n.mdt, n.ino)).at(j, i).on(j, o)
 	d.values(fmt.Sprintf("inode %d, which %v", n.ino, t), fmt.Sprintf("an agent for %v on MDT%04x", j.fid, j.s.indexes[n.mdt]))
 	d.Rests = append(d.Rests, record{MDT: j.s.indexes[n.mdt], Inode: n.ino})
-	d.provides(keyObject(j.fid))
+	d.provides(keyBehind(n.mdt, n.ino), keyObject(j.fid))
 }
 
 // remoteParent compares names with /REMOTE_PARENT_DIR of the object's target.

@@ -38,11 +38,11 @@ func Kit(sys store.System, opt Options) *lab.Kit {
 	recreate := []string{danglingName + "=recreate", stripeLost + "=recreate"}
 	k.Mixed = []lab.Case{
 		{Name: "all-at-once", Injuries: all},
-		{Name: "all-at-once, removed", Injuries: whole, Policy: remove},
-		{Name: "all-at-once, recreated", Injuries: all, Policy: recreate},
+		{Name: "all-at-once-removed", Injuries: whole, Policy: remove},
+		{Name: "all-at-once-recreated", Injuries: all, Policy: recreate},
 		{Name: "all-repairable-at-once", Injuries: repairable},
-		{Name: "stripe-lost, recreated", Injuries: []lab.Injury{{Class: stripeLost, Count: 3}}, Policy: recreate},
-		{Name: "stripe-dangling, recreated", Injuries: []lab.Injury{{Class: stripeDangling, Count: 3}}, Policy: recreate},
+		{Name: "stripe-lost-recreated", Injuries: []lab.Injury{{Class: stripeLost, Count: 3}}, Policy: recreate},
+		{Name: "stripe-dangling-recreated", Injuries: []lab.Injury{{Class: stripeDangling, Count: 3}}, Policy: recreate},
 		{Name: "names-and-objects", Injuries: []lab.Injury{{Class: orphan, Percent: 5}, {Class: danglingName, Percent: 5}, {Class: linkMissing, Percent: 5}, {Class: noFID, Percent: 5}}},
 	}
 	for _, percent := range []float64{1, 10, 50} {

@@ -214,6 +214,11 @@ func (p *patient) misplace(s *seen) error {
 		if !ok || shard == r.dir.lmv.Index {
 			continue
 		}
+		to := p.sibling(r.dir, int(shard))
+		if to == nil || p.taken[to] {
+			continue // there has to be a shard to which the name can be moved
+		}
+		p.busy[to] = true
 		if err := p.knife(s).setLink(s.in.Number, lustre.Link{Parent: r.dir.lma.FID, Name: string(text)}); err != nil {
 			return err
 		}
@@ -226,6 +231,17 @@ func (p *patient) misplace(s *seen) error {
 		return nil
 	}
 	return errNoRoom
+}
+
+// sibling is another shard of the same striped directory, nil if it has none of that number.
+func (p *patient) sibling(shard *seen, number int) *seen {
+	master := p.ref(shard).dir
+	for i := range master.names {
+		if _, k, ok := lustre.ParseShardName(master.names[i].text); ok && k == number {
+			return p.w.objects[master.names[i].fid]
+		}
+	}
+	return nil
 }
 
 // inShard fits objects on the MDT of their shard, whose names are not sorted by another hash.
