@@ -31,7 +31,11 @@ type bucket struct {
 	granted float64 // sum of all work allowed so far
 }
 
+// take gives the ticket for n units. Who has nothing of this kind to do need not wait for those who have.
 func (b *bucket) take(n int64) (ticket float64) {
+	if n == 0 {
+		return 0
+	}
 	if b.rate > 0 {
 		b.taken += float64(n)
 	}
