@@ -2,8 +2,10 @@ package lustre
 
 import (
 	"archive/tar"
+	"bytes"
 	"compress/gzip"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -14,8 +16,11 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sys/unix"
 
+	"fettle/internal/fault"
 	"fettle/internal/finding"
 	"fettle/internal/format/lustre"
+	"fettle/internal/store"
+	"fettle/internal/store/storetest"
 	"fettle/internal/systems/lustre/lustrelab"
 )
 
@@ -411,4 +416,94 @@ func roots(found []finding.Finding) []string {
 	}
 	slices.Sort(out)
 	return out
+}
+
+// TestBackupResume stops checks of a backup at many points; the backup is laid out anew each time, and nothing is lost or told twice.
+func TestBackupResume(t *testing.T) {
+	_, all := labBackup(t, smallBackup)
+	all[0].named(t, "file", isFile).setAttr("link", nil)
+	all[1].named(t, "remote directory", func(m *member) bool { return m.up() == "./REMOTE_PARENT_DIR/" && len(m.links()) > 0 }).setAttr("lma", nil)
+	paths := writeAll(t, all)
+	want := roots(checkPaths(t, nil, paths...))
+	found, stops := storetest.CheckInterrupted(t, 40, func() (store.Unit, func()) {
+		st, err := System{}.Open(t.Context(), store.Location{Paths: paths}, store.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return st.Units()[0], func() {
+			if err := st.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	}, Classes...)
+	if got := roots(found); !slices.Equal(got, want) || len(want) != 2 || stops == 0 {
+		t.Errorf("after %d stops %v, want %v", stops, got, want)
+	}
+}
+
+// TestBackupNoRepair wants a repair of a backup refused, with advice, before anything is written.
+func TestBackupNoRepair(t *testing.T) {
+	images, all := labBackup(t, smallBackup)
+	all[0].named(t, "file", isFile).setAttr("link", nil)
+	u := openPaths(t, nil, all[0].write(t, filepath.Join(t.TempDir(), "a.tar")), images[1])
+	planner, ok := u.(store.Planner)
+	if !ok {
+		t.Fatal("the unit cannot plan")
+	}
+	_, err := planner.Plan(t.Context(), t.TempDir(), nil)
+	_, werr := planner.OpenWriter(t.Context(), t.TempDir())
+	for _, err := range []error{err, werr} {
+		if fault.KindOf(err) != fault.Unrepaired || len(fault.Hints(err)) == 0 || !strings.Contains(fmt.Sprint(err), "backup") {
+			t.Errorf("%v, hints %q", err, fault.Hints(err))
+		}
+	}
+}
+
+// TestBackupRefused wants input that says nothing true refused, with advice.
+func TestBackupRefused(t *testing.T) {
+	_, all := labBackup(t, smallBackup)
+	whole := all[0].bytes(t)
+	bare := all[0].clone()
+	for _, m := range bare {
+		clear(m.PAXRecords)
+	}
+	moved := all[0].clone()
+	moved.rename("./", "mnt/mdt0/")
+	nameless := all[0].without(func(m *member) bool { return m.base() == "mountdata" || m.base() == "last_rcvd" })
+	for _, c := range []struct {
+		name, text, hint string
+		b                []byte
+	}{
+		{"cut off", "ends early", "whole copy", whole[:len(whole)/2]},
+		{"cut off between members", "ends early", "whole copy", whole[:512]},
+		{"no end mark", "ends early", "whole copy", bytes.TrimRight(whole, "\x00")},
+		{"no attributes", "trusted.lma", "--xattrs-include", bare.bytes(t)},
+		{"a directory above", "ROOT", "tar -C", moved.bytes(t)},
+		{"of nobody", "which MDT", "whole MDT", nameless.bytes(t)},
+		{"xz", "compressed", "unpack", []byte("\xfd7zXZ\x00 and more")},
+		{"no backup", "ext4", "", []byte(strings.Repeat("text\n", 1000))},
+	} {
+		path := filepath.Join(t.TempDir(), "b.tar")
+		if err := os.WriteFile(path, c.b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		st, err := System{}.Open(t.Context(), store.Location{Paths: []string{path}}, store.Options{})
+		if err == nil {
+			st.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), c.text) || !strings.Contains(strings.Join(fault.Hints(err), " "), c.hint) {
+			t.Errorf("%s: %v, hints %q", c.name, err, fault.Hints(err))
+		}
+	}
+}
+
+// TestBackupOdd wants members that cannot be told of, and the check goes on.
+func TestBackupOdd(t *testing.T) {
+	_, all := labBackup(t, smallBackup)
+	all[0] = append(all[0], &member{Header: tar.Header{Name: "../outside", Typeflag: tar.TypeReg, Format: tar.FormatPAX}})
+	u := openPaths(t, nil, writeAll(t, all)...)
+	e := &seeing{dir: t.TempDir()}
+	if found := e.check(t, u); len(found) != 0 || len(e.unseen) != 1 || !strings.Contains(e.unseen[0], "outside") {
+		t.Errorf("%d findings; not seen: %q", len(found), e.unseen)
+	}
 }

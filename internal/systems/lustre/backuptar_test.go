@@ -110,7 +110,7 @@ func (a archive) clone() archive {
 func (a archive) rename(from, to string) {
 	for _, m := range a {
 		for _, p := range []*string{&m.Name, &m.Linkname} {
-			if rest, ok := strings.CutPrefix(*p, from); ok && m.Typeflag != tar.TypeSymlink {
+			if rest, ok := strings.CutPrefix(*p, from); ok && (p == &m.Name || m.Typeflag == tar.TypeLink) {
 				*p = to + rest
 			}
 		}
