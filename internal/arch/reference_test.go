@@ -14,6 +14,7 @@ import (
 	"fettle/internal/finding"
 	"fettle/internal/runs"
 	"fettle/internal/systems"
+	"fettle/internal/systems/lustre/lustrelab"
 )
 
 var update = flag.Bool("update", false, "write the reference pages anew")
@@ -26,6 +27,7 @@ func TestReferencePages(t *testing.T) {
 	}{
 		{"classes.md", func(w io.Writer) error { return cli.ClassReference(w, systems.All()) }},
 		{"cli.md", cli.New(cli.Env{Systems: systems.All()}).Reference},
+		{"lfsck-scenarios.md", lustrelab.ScenarioPage},
 	} {
 		var want bytes.Buffer
 		if err := p.write(&want); err != nil {

@@ -33,7 +33,8 @@ var entryClasses = finding.Classes{
 		Actions: []finding.ActionDoc{actTrustLink, actIgnore}},
 
 	{ID: MasterLMVMissing, Title: "master of a striped directory has lost its layout", Severity: finding.Error, Shape: finding.Corrupt,
-		Explain: "A directory holds names of shards, or is marked as striped, and has no trusted.lmv. Clients see the shards as sub-directories with odd names instead of what is in them. The layout is made anew from the shards.",
+		Explain: "A directory holds names of shards, or is marked as striped, and has no trusted.lmv. Clients see the shards as sub-directories with odd names instead of what is in them. The layout is made anew from the shards. What was made in the " +
+			"directory itself meanwhile is moved to the shard that its hash leads to; if a name is taken there nothing is done.",
 		Actions: []finding.ActionDoc{actRewrite, actIgnore}},
 	{ID: MasterLMVWrong, Title: "layout of a striped directory's master is wrong", Severity: finding.Error, Shape: finding.Mismatch,
 		Explain: "trusted.lmv of a master cannot be right: an impossible number of shards, an unknown hash, the wrong MDT.",

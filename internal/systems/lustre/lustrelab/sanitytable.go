@@ -34,7 +34,7 @@ func sanityEntries() []Scenario {
 			Counts: []string{"linkea_repaired = 1"}, Finds: finds(linkRepeated), Make: scenario(file((*patient).repeatRecord))},
 		{Test: "2d", Title: "no link EA", LFSCK: "linkea_repaired = 1", Ours: "link EA written anew from the name",
 			Counts: []string{"linkea_repaired = 1"}, Finds: finds(linkMissing), Make: scenario(file((*patient).dropLink))},
-		{Test: "2e", Title: "as 2a, of a directory whose parent is on another MDT", LFSCK: "linkea_repaired = 1 on the MDT of the directory", Ours: "as 2a; there is one count for all MDTs",
+		{Test: "2e", Title: "as 2a, of a directory whose parent is on another MDT", LFSCK: "linkea_repaired = 1 on the MDT of the directory", Ours: "as 2a, counted for that MDT",
 			Counts: []string{"linkea_repaired = 1"}, Finds: finds(linkInvalidParent), Make: scenario(step{fits: onceFar, do: (*patient).insaneParent})},
 		{Test: "3", Title: "as 2a and 2b, of files with two names", LFSCK: "checked_phase2 >= 4, multiple_linked_repaired >= 2", Ours: "as 2a and 2b; they count as link EA",
 			Counts: []string{"linkea_repaired = 2"}, Finds: finds(linkInvalidParent, linkRedundant),
