@@ -1,7 +1,7 @@
 // Package lustre checks and repairs the namespace that the metadata targets (MDTs) of one Lustre file system share: which names lead to which
 // objects, what the objects say about their names, and what each target keeps to find them.
 //
-//	open      images or devices of one file system; refuses what cannot be trusted (open.go, target.go, landmarks.go)
+//	open      images, devices or file-level backups of one file system; refuses what cannot be trusted (open.go, target.go, backup.go, landmarks.go)
 //	sweep     every MDT in storage order, in parallel: inode tables, directory blocks, object index; emits claims (sweep*.go)
 //	match     claims about one FID come together; a group in which all agree is done with (match.go, group.go, fine.go)
 //	parents   where the directories are that only link EAs speak of, for groups that could not be judged without (match.go)
