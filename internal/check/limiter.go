@@ -10,8 +10,8 @@ import (
 const (
 	// maxNap bounds one sleep of the limiter, so that a changed rate takes effect soon.
 	maxNap = 250 * time.Millisecond
-	// burst is how much work may be saved up while nobody asks, as a time at the given rate.
-	burst = 100 * time.Millisecond
+	// burst is how much work may be saved up while nobody asks, as a time at the given rate: what a checkpoint costs is made up for.
+	burst = time.Second
 )
 
 // limiter makes callers wait so that records and bytes per second stay below limits that may change at any time. Callers
