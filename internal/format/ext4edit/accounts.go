@@ -124,6 +124,43 @@ func (e *Edit) ReleaseInode(ino uint32) error {
 	}, "mark inode %d as free", ino)
 }
 
+// deletedInode reads an inode that is marked as free, and was deleted.
+func (e *Edit) deletedInode(ino uint32) (*ext4.Inode, error) {
+	used, err := e.InUse(ino)
+	if err != nil {
+		return nil, err
+	}
+	in, err := e.view.Inode(ino)
+	if err != nil {
+		return nil, err
+	}
+	if used || ino < e.sb.FirstIno || in.Dtime() == 0 {
+		return nil, invalid("inode %d was not deleted", ino)
+	}
+	return in, nil
+}
+
+// DeletedLinks gives the link count that is left in an inode that was deleted: marked as free, with the time of it.
+func (e *Edit) DeletedLinks(ino uint32) (uint16, error) {
+	in, err := e.deletedInode(ino)
+	if err != nil {
+		return 0, err
+	}
+	return in.Links, nil
+}
+
+// DropLinks takes it away, so that nobody takes the inode for one in use.
+func (e *Edit) DropLinks(ino uint32) error {
+	return e.do(func() error {
+		in, err := e.deletedInode(ino)
+		if err != nil {
+			return err
+		}
+		le.PutUint16(in.Raw[ext4.InodeLinks:], 0)
+		return e.putInode(in)
+	}, "take the links of the deleted inode %d", ino)
+}
+
 // GroupCounts is what a group says about itself.
 type GroupCounts struct {
 	FreeBlocks, FreeInodes, Dirs uint32

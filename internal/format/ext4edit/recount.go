@@ -11,14 +11,15 @@ import (
 
 // Recount is what bitmaps, counts and quota files say that the inodes do not.
 type Recount struct {
-	Blocks []BlockRun    // marks of blocks, ascending: those that must be in use first, then those to give back
-	Inodes []uint32      // marked as in use, and hold nothing
-	Groups []GroupCount  // counts of groups
-	Super  *FreeCount    // the superblock's counts; nil if they are right
-	Quota  []QuotaCount  // usage by user, group and project, ascending
-	Kept   string        // why nothing is given back, although there may be something; "" if nothing speaks against it
-	Notes  []string      // what else could not be done
-	Reads  RecountTotals // what was gone through
+	Blocks  []BlockRun    // marks of blocks, ascending: those that must be in use first, then those to give back
+	Inodes  []uint32      // marked as in use, and hold nothing
+	Deleted []uint32      // marked as free, with a time of deletion, and with links: what counts links takes them for used
+	Groups  []GroupCount  // counts of groups
+	Super   *FreeCount    // the superblock's counts; nil if they are right
+	Quota   []QuotaCount  // usage by user, group and project, ascending
+	Kept    string        // why nothing is given back, although there may be something; "" if nothing speaks against it
+	Notes   []string      // what else could not be done
+	Reads   RecountTotals // what was gone through
 }
 
 // RecountTotals says how much a recount looked at.
@@ -56,7 +57,8 @@ const (
 	maxOwners = 1 << 20
 )
 
-// Recount goes through all inodes of the edited file system in storage order, once, and compares. did, if not nil, hears of every 4096th
+// Recount goes through all inodes of the edited file system in storage order, once, and compares. Free ones that were in use before are
+// read as well. did, if not nil, hears of every 4096th
 // inode. Memory is two bits for each block, one for each inode, and the users.
 //
 // A block is given back only if everything was sound: no map with a block that another one has, that is metadata or that lies outside,
@@ -81,10 +83,10 @@ func (e *Edit) Recount(ctx context.Context, did func(inodes int64)) (*Recount, e
 	if e.sb.Incompat&ext4.IncompatMMP != 0 && e.view.BlockOK(e.sb.MMPBlock) {
 		c.blocks.set(e.groupOf(e.sb.MMPBlock))
 	}
-	if err := fs.SweepInodes(ctx, ext4.SweepOptions{Report: c.report}, c.inode); err != nil {
+	if err := fs.SweepInodes(ctx, ext4.SweepOptions{Everything: true, Written: true, Report: c.report}, c.inode); err != nil {
 		return nil, err
 	}
-	if err := c.compare(ctx); err != nil {
+	if err := c.compare(); err != nil {
 		return nil, err
 	}
 	return c.out, c.quota()
@@ -112,16 +114,17 @@ func (b bitmaps) take(g uint32, bit int) (had bool) {
 
 // counter is a recount that is going on.
 type counter struct {
-	e      *Edit
-	fs     *ext4.FS
-	out    *Recount
-	did    func(int64)
-	blocks bitmaps // that metadata or an inode has
-	empty  bitmaps // inodes that are marked as in use and hold nothing
-	dirs   []uint32
-	shared map[uint64]uint32 // attribute blocks that several inodes have: how many more may come
-	usage  [ext4quota.Kinds]map[uint32]QuotaUsage
-	buf    []byte
+	e       *Edit
+	fs      *ext4.FS
+	out     *Recount
+	did     func(int64)
+	blocks  bitmaps // that metadata or an inode has
+	empty   bitmaps // inodes that are marked as in use and hold nothing
+	dirs    []uint32
+	deleted []uint32
+	shared  map[uint64]uint32 // attribute blocks that several inodes have: how many more may come
+	usage   [ext4quota.Kinds]map[uint32]QuotaUsage
+	buf     []byte
 }
 
 func newCounter(e *Edit, fs *ext4.FS, did func(int64)) *counter {
@@ -144,8 +147,19 @@ func (c *counter) keep(format string, args ...any) {
 
 func (c *counter) report(p ext4.Problem) { c.keep("%s", p.Text) }
 
-// inode counts one inode that is marked as in use.
+// inode counts one inode that is marked as in use, or that is not and looks as if it were.
 func (c *counter) inode(in *ext4.Inode) error {
+	switch {
+	case in.Allocated:
+	case in.Links != 0 && in.Dtime() == 0:
+		c.keep("inode %d has links and is marked as free", in.Number)
+		return nil
+	case in.Links != 0 && len(c.deleted) < maxRuns:
+		c.deleted = append(c.deleted, in.Number)
+		return nil
+	default:
+		return nil
+	}
 	if c.out.Reads.Inodes++; c.did != nil && c.out.Reads.Inodes%4096 == 0 {
 		c.did(4096)
 	}

@@ -28,6 +28,9 @@ func correct(t tb, e *Edit, r *Recount) (all bool) {
 	for _, ino := range r.Inodes {
 		ok(e.ReleaseInode(ino))
 	}
+	for _, ino := range r.Deleted {
+		ok(e.DropLinks(ino))
+	}
 	for _, g := range r.Groups {
 		ok(e.SetGroupCounts(g.Group, g.Want))
 	}
@@ -122,6 +125,7 @@ func TestRecountProperty(t *testing.T) {
 						cleared(t, e, ino)
 					}
 				}
+				killed(t, e)
 				if quotas(v) { // ids of which some have no entry yet
 					owner(t, e, m, r)
 				}
@@ -137,7 +141,7 @@ func TestRecountProperty(t *testing.T) {
 }
 
 func recountSize(r *Recount) int {
-	n := len(r.Blocks) + len(r.Inodes) + len(r.Groups) + len(r.Quota)
+	n := len(r.Blocks) + len(r.Inodes) + len(r.Deleted) + len(r.Groups) + len(r.Quota)
 	if r.Super != nil {
 		n++
 	}
@@ -173,6 +177,26 @@ func cleared(t testing.TB, e *Edit, ino uint32) {
 	}
 	clear(in.Raw)
 	if err := e.putInode(in); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// killed takes a file's mark and time of deletion, and leaves its links, as debugfs kill_file does.
+func killed(t testing.TB, e *Edit) {
+	t.Helper()
+	ino, err := e.AllocInode(NewInode{Mode: ext4.ModeRegular | 0o600})
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, err := e.view.Inode(ino)
+	if err != nil {
+		t.Fatal(err)
+	}
+	le.PutUint32(in.Raw[ext4.InodeDtime:], 1700000000)
+	if err := e.putInode(in); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.releaseInode(ino, false); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -1,7 +1,6 @@
 package ext4edit
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -18,15 +17,10 @@ type diff struct {
 }
 
 // compare finds what bitmaps and counts should be.
-func (c *counter) compare(ctx context.Context) error {
+func (c *counter) compare() error {
 	var d diff
 	for g := range c.fs.Groups() {
 		if err := c.group(g, &d); err != nil {
-			return err
-		}
-	}
-	if c.out.Kept == "" && len(d.give)+len(d.inodes) > 0 {
-		if err := c.unmarked(ctx); err != nil {
 			return err
 		}
 	}
@@ -42,24 +36,9 @@ func (c *counter) compare(ctx context.Context) error {
 		}
 		c.out.Blocks = append(c.out.Blocks, d.give...)
 		c.out.Inodes = d.inodes[:min(len(d.inodes), maxRuns)]
+		c.out.Deleted = c.deleted
 	}
 	return c.counts()
-}
-
-// unmarked looks for inodes that have links and are marked as free: their blocks look as if they belonged to nothing.
-func (c *counter) unmarked(ctx context.Context) error {
-	found := errors.New("found")
-	err := c.fs.SweepInodes(ctx, ext4.SweepOptions{Everything: true, Written: true, Report: c.report}, func(in *ext4.Inode) error {
-		if in.Allocated || in.Links == 0 {
-			return nil
-		}
-		c.keep("inode %d has links and is marked as free", in.Number)
-		return found
-	})
-	if errors.Is(err, found) {
-		return nil
-	}
-	return err
 }
 
 // group compares the bitmaps of one group.
@@ -149,7 +128,8 @@ func (c *counter) counts() error {
 		if err != nil {
 			return err
 		}
-		want := GroupCounts{FreeBlocks: uint32(int64(zeros(blocks, c.e.groupBlocks(g))) + delta[g]), FreeInodes: inodes + freed[g], Dirs: have.Dirs}
+		want := GroupCounts{FreeBlocks: uint32(int64(zeros(blocks, c.e.groupBlocks(g))) + delta[g]), FreeInodes: inodes + freed[g]}
+		want.Dirs = min(have.Dirs, c.e.sb.InodesPerGroup-want.FreeInodes)
 		if c.out.Kept == "" {
 			want.Dirs = c.dirs[g]
 		}

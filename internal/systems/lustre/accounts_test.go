@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -94,6 +95,81 @@ func TestLabAccounts(t *testing.T) {
 			m.undo()
 			if sums(t, paths) != before {
 				t.Error("undo did not give back identical images")
+			}
+		})
+	}
+}
+
+// TestClearedInodes clears inodes of the real images as debugfs clri does, and nothing else: bitmaps, counts, quota and the attributes
+// behind the first 128 bytes stay. A second check is clean, and e2fsck says no more than about the undamaged images.
+func TestClearedInodes(t *testing.T) {
+	paths := pair(t)
+	var had [][]string
+	for _, p := range paths {
+		had = append(had, e2fsck(t, p))
+	}
+	for _, c := range []struct {
+		name   string
+		mdt    int
+		ino    uint32
+		policy string
+	}{
+		{"file, name removed", 1, 150, "lustre/dangling-name=remove"},
+		{"file, made anew", 1, 150, "lustre/dangling-name=recreate"},
+		{"directory, name removed", 1, 26725, "lustre/dangling-name=remove"},
+		{"directory, made anew", 1, 26725, "lustre/dangling-name=recreate"},
+		{"agent", 0, 53382, "lustre/dangling-name=keep"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			clean := sums(t, paths)
+			f, err := os.OpenFile(paths[c.mdt], os.O_RDWR, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			fs, err := ext4.Open(paths[c.mdt])
+			if err != nil {
+				t.Fatal(err)
+			}
+			at, err := fs.InodeOffset(c.ino)
+			fs.Close()
+			was := make([]byte, ext4.InodeGoodOldSize)
+			if err == nil {
+				_, err = f.ReadAt(was, at)
+			}
+			if err == nil {
+				_, err = f.WriteAt(make([]byte, len(was)), at)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			before := sums(t, paths)
+			m := &mender{t: t, paths: paths, run: t.TempDir()}
+			m.make(c.policy)
+			m.apply()
+			if left := checkPaths(t, nil, paths...); len(left) > 0 {
+				t.Errorf("left: %d findings", len(left))
+				tell(t, left)
+			}
+			for i, p := range paths {
+				for _, l := range e2fsck(t, p) {
+					if !slices.Contains(had[i], l) {
+						t.Errorf("e2fsck: MDT%04x: %s", i, l)
+					}
+				}
+			}
+			if t.Failed() {
+				m.tell()
+			}
+			m.undo()
+			if sums(t, paths) != before {
+				t.Error("undo did not give back identical images")
+			}
+			if _, err := f.WriteAt(was, at); err != nil {
+				t.Fatal(err)
+			}
+			if sums(t, paths) != clean {
+				t.Fatal("the images are not what they were")
 			}
 		})
 	}

@@ -97,6 +97,9 @@ func (p *planner) marks(mdt int, r *ext4edit.Recount, step *store.Step) error {
 	for _, ino := range r.Inodes {
 		put(account{rec: recMark, num: ino}, store.Bytes(markFree), "it holds nothing")
 	}
+	for _, ino := range r.Deleted {
+		put(account{rec: recDelete, num: ino}, store.Bytes("0"), "links of a deleted inode")
+	}
 	for _, g := range r.Groups {
 		put(account{rec: recGroup, num: g.Group}, encode(groupRecord(g.Want)), "what bitmaps and inodes add up to")
 	}
@@ -175,6 +178,7 @@ func accountsTitle(target string, r *ext4edit.Recount, links bool) string {
 		{set > 0, fmt.Sprintf("%d blocks marked as in use", set)},
 		{give > 0, fmt.Sprintf("%d blocks given back", give)},
 		{len(r.Inodes) > 0, fmt.Sprintf("%d inodes given back", len(r.Inodes))},
+		{len(r.Deleted) > 0, fmt.Sprintf("%d deleted inodes without links", len(r.Deleted))},
 		{len(r.Groups) > 0 || r.Super != nil, "free counts"},
 		{links, "the link count of REMOTE_PARENT_DIR"},
 		{len(r.Quota) > 0, "quota usage"},

@@ -15,12 +15,14 @@ import (
 //
 //	blocks/FIRST-LAST    what the block bitmaps say of a run of blocks: "in use", "free" or "mixed"
 //	mark/INODE           what the inode bitmap says of an inode that holds nothing
+//	deleted/INODE        links that are left in an inode that was deleted
 //	group/NUMBER         how many free blocks, free inodes and directories a group says it has
 //	free/superblock      how many free blocks and inodes the superblock says there are
 //	quota/KIND/ID        usage of a user, group or project
 const (
 	recBlocks = "blocks"
 	recMark   = "mark"
+	recDelete = "deleted"
 	recGroup  = "group"
 	recFree   = "free"
 	recQuota  = "quota"
@@ -74,7 +76,7 @@ func (a account) String() string {
 // isAccount tells whether an address is that of such a record.
 func isAccount(addr string) bool {
 	switch rec, _, _ := strings.Cut(addr, "/"); rec {
-	case recBlocks, recMark, recGroup, recFree, recQuota:
+	case recBlocks, recMark, recDelete, recGroup, recFree, recQuota:
 		return true
 	}
 	return false
@@ -105,7 +107,7 @@ func parseAccount(addr string) (a account, err error) {
 		if a.kind, err = ext4quota.ParseKind(kind); err == nil {
 			a.num = uint32(num(id, 32))
 		}
-	case recMark, recGroup:
+	case recMark, recDelete, recGroup:
 		a.num = uint32(num(rest, 32))
 	}
 	if err != nil || !isAccount(addr) || a.String() != addr {
@@ -131,6 +133,9 @@ func (b *bench) readAccount(mdt int, addr string) (store.Bytes, error) {
 			return store.Bytes(markUsed), err
 		}
 		return store.Bytes(markFree), err
+	case recDelete:
+		n, err := e.DeletedLinks(a.num)
+		return store.Bytes(strconv.Itoa(int(n))), err
 	case recGroup:
 		c, err := e.GroupCounts(a.num)
 		return encode(groupRecord(c)), err
@@ -158,6 +163,8 @@ func (b *bench) writeAccount(mdt int, addr string, after store.Bytes) error {
 		return e.Mark(a.from, a.n, mark == markUsed)
 	case a.rec == recMark && mark == markFree:
 		return e.ReleaseInode(a.num)
+	case a.rec == recDelete && mark == "0":
+		return e.DropLinks(a.num)
 	case a.rec == recGroup:
 		var rec groupRecord
 		if err := json.Unmarshal(after, &rec); err != nil {

@@ -4,7 +4,7 @@ import "testing"
 
 // What is read as the address of an account is written in the same way.
 func TestAccountAddresses(t *testing.T) {
-	for _, addr := range []string{"blocks/0-0", "blocks/24776-24800", "mark/150", "group/2", "free/superblock", "quota/user/0", "quota/project/4294967295"} {
+	for _, addr := range []string{"blocks/0-0", "blocks/24776-24800", "mark/150", "deleted/150", "group/2", "free/superblock", "quota/user/0", "quota/project/4294967295"} {
 		if a, err := parseAccount(addr); err != nil || a.String() != addr || !isAccount(addr) {
 			t.Errorf("%q was read as %+v, %v", addr, a, err)
 		}

@@ -333,9 +333,12 @@ func (b *bench) readInode(mdt int, ino uint32) (store.Bytes, error) {
 	return encode(rec), nil
 }
 
-// lma gives the LMA of an inode in use. What is left in a free one means nothing.
+// lma gives the LMA of an inode in use. What is left in a free one means nothing, nor in one that was cleared and is still marked.
 func (b *bench) lma(mdt int, ino uint32) (lustre.LMA, bool) {
 	if used, err := b.edits[mdt].InUse(ino); err != nil || !used {
+		return lustre.LMA{}, false
+	}
+	if in, err := b.inode(mdt, ino); err != nil || in.IsFree() {
 		return lustre.LMA{}, false
 	}
 	raw, err := b.xattr(mdt, ino, recLMA)

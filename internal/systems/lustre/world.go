@@ -46,7 +46,7 @@ func (w *world) tenant(p place) *tenant {
 	if err != nil {
 		return &tenant{unread: true}
 	}
-	if !in.Allocated {
+	if !in.Allocated || in.IsFree() { // also one that was cleared and is still marked as in use
 		return &tenant{free: true}
 	}
 	out := &tenant{mode: in.Mode, links: in.Links, gen: in.Generation, held: t.marks.own(p.ino), blocks: blocksOf(in)}
