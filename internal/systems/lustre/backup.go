@@ -74,6 +74,8 @@ func backupFault(path string, err error) error {
 		hint = "make the backup with tar --xattrs --xattrs-include='trusted.*'; of a directory these attributes can be read by root only, and tar has to extract them with the same options"
 	case errors.Is(err, mdtimage.ErrNoTarget):
 		hint = "give the archive that was made at the top of the target (tar -C MOUNTPOINT ... .), or the directory with ROOT and CONFIGS in it"
+	case errors.Is(err, os.ErrPermission):
+		hint = "run as root, who alone may read all of a target and its attributes trusted.*"
 	case errors.Is(err, unix.ENOSPC):
 		hint = "set TMPDIR to a directory with more room: a backup takes some 1.1 KiB for each object there while it is open"
 	}

@@ -7,6 +7,8 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -280,6 +282,51 @@ func TestSameBytes(t *testing.T) {
 		} else if !slices.Equal(first, b[:n]) {
 			t.Error("the second image differs")
 		}
+	}
+}
+
+// e2fsck finds nothing wrong with an image.
+func TestE2fsck(t *testing.T) {
+	e2fsck, err := exec.LookPath("e2fsck")
+	if err != nil {
+		if e2fsck, err = exec.LookPath("/sbin/e2fsck"); err != nil {
+			t.Skip("there is no e2fsck here")
+		}
+	}
+	texts := []string{"/", "lost+found/", "ROOT/", "ROOT/l->" + strings.Repeat("x", 100), "ROOT/b=ROOT/d1/3", "ROOT/d1/3"}
+	for i := range 3 * perGroup / 2 {
+		texts = append(texts, fmt.Sprintf("ROOT/d%d/file-with-a-rather-long-name-%d", i%9, i))
+	}
+	l := members(texts...)
+	for i, m := range l.members {
+		if i%500 == 0 && m.Same == nil {
+			m.Xattrs = append(m.Xattrs, mdtbackup.Xattr{Name: "link", Value: []byte(strings.Repeat("v", i%9000))}, mdtbackup.Xattr{Name: "lov", Value: make([]byte, 900)})
+		}
+	}
+	im := lay(t, l)
+	path := filepath.Join(t.TempDir(), "image")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	buf, zero := make([]byte, 1<<20), make([]byte, 1<<20)
+	for at := int64(0); at < im.Size(); at += int64(len(buf)) {
+		n, err := im.ReadAt(buf, at)
+		if err != nil && err != io.EOF {
+			t.Fatal(err)
+		}
+		if !slices.Equal(buf[:n], zero[:n]) {
+			if _, err := f.WriteAt(buf[:n], at); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := f.Truncate(im.Size()); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.CommandContext(t.Context(), e2fsck, "-fn", path).CombinedOutput(); err != nil {
+		t.Errorf("%v\n%.3000s", err, out)
 	}
 }
 

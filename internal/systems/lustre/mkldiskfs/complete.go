@@ -51,6 +51,7 @@ func (im *Image) Finish() error {
 	if err := im.f.Truncate(int64(im.geo.blocks()) * BlockSize); err != nil {
 		return fmt.Errorf("complete image: %w", err)
 	}
+	im.trimDescs()
 	descs := make([]byte, im.geo.descs*BlockSize)
 	var freeBlocks, freeInodes uint64
 	for g := range im.geo.groups {
@@ -71,11 +72,24 @@ func (im *Image) Finish() error {
 		if _, err := im.f.WriteAt(im.super(g, freeBlocks, freeInodes), at); err != nil {
 			return fmt.Errorf("write superblock %d of %s: %w", g, im.f.Name(), err)
 		}
-		if err := im.WriteBlock(im.geo.first(g)+1, descs); err != nil {
+		if err := im.WriteBlock(im.geo.first(g)+1, descs[:(im.geo.groups*im.geo.descSize+BlockSize-1)/BlockSize*BlockSize]); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// trimDescs gives back the blocks that were kept for descriptors of groups that an image did not grow to.
+func (im *Image) trimDescs() {
+	need := (im.geo.groups*im.geo.descSize + BlockSize - 1) / BlockSize
+	for g := range im.geo.groups {
+		if !hasSuper(g) {
+			continue
+		}
+		for i := 1 + need; i < 1+im.geo.descs; i++ {
+			im.blocks[g].unset(i)
+		}
+	}
 }
 
 // putGroup writes the bitmaps of a group and fills its descriptor.
