@@ -73,10 +73,10 @@ func sanityPairs() []Scenario {
 		{Test: "23a", Options: "-C", Title: "the same", LFSCK: "dangling_repaired = 1; stat works", Ours: "an empty directory with the old FID, mode 0700", Policy: []string{recreateDangling},
 			Counts: []string{"dangling_repaired = 1"}, Finds: finds(danglingName), Make: scenario(step{(*patient).fillableFar, then((*patient).empty, (*patient).dangle), anew})},
 		{Test: "23b", Options: "-C", Title: "one of two names of a file has the FID of nobody", LFSCK: "dangling_repaired = 1, multiple_linked_repaired = 1; content back",
-			Ours: "FID in the name set to that of the file; it counts as dirent", Better: "the inode behind the name knows the name, so nothing is made that has to be thrown away again, and it needs no -C", Policy: []string{recreateDangling},
+			Ours: "FID in the name set to that of the file; it counts as dirent", Better: "the inode behind the name knows the name, so nothing is made that has to be thrown away again, and it needs no -C",
 			Counts: []string{"dirent_repaired = 1"}, Finds: finds(direntFIDMismatch), Make: scenario(step{fits: onceFile, do: then((*patient).secondName, (*patient).secondNobody)})},
 		{Test: "23c", Options: "-C", Title: "as 23b, and an object with that FID was made and written to", LFSCK: "dangling_repaired = 1; the new object is not replaced",
-			Ours: "the new object keeps the name; link EA and link count of the old one are set to the name that it has", Better: "the count of the old one is not left too high", Policy: []string{recreateDangling},
+			Ours: "the new object keeps the name; link EA and link count of the old one are set to the name that it has", Better: "the count of the old one is not left too high",
 			Counts: []string{"linkea_repaired = 1", "nlinks_repaired = 1"}, Finds: finds(linkRedundant, badNlink), Make: scenario(step{fits: onceFile, do: then((*patient).secondName, (*patient).secondOther)})},
 		{Test: "23d", Options: "-C", Title: "object of a remote file gone with its entry of REMOTE_PARENT_DIR", LFSCK: "it is made anew; lfsck -t layout -o brings the data back",
 			Ours: "an empty file with the old FID, mode 0600; the plan names lfsck -t layout -o", Policy: []string{recreateDangling},
@@ -102,7 +102,7 @@ func sanityNames() []Scenario {
 		{Test: "27b", Title: "directory gone with its name; a file of it is on another MDT", LFSCK: "lost_dirent_repaired = 1; [FID]-P-0 in lost+found of the parent's MDT", Ours: "the same, of the parent's MDT",
 			Counts: []string{"lost_dirent_repaired >= 1"}, Finds: finds(orphan), Make: scenario(step{onceFile, (*patient).vanishFar, func(p *patient, s *seen, want Picture) { lostParent(p, p.ref(s).dir, want) }})},
 		{Test: "28", Title: "names of remote directories lost; MDTs cannot reach each other", LFSCK: "one MDT partial, 0 repaired, the other 1; the second run repairs the rest",
-			Ours: "with one MDT the run is partial and nothing is said or done about what depends on the others; with all, as 26b", Counts: []string{"lost_dirent_repaired = 1"}, Alone: true,
+			Ours: "the run is partial as long as an MDT is missing: what can be proved without it is repaired, and nothing is said or done about what depends on it; with all, as 26b", Counts: []string{"lost_dirent_repaired = 1"}, Alone: true,
 			Finds: finds(orphan), Make: scenario(step{fits: onceFar, do: (*patient).lose})},
 	}
 }
