@@ -22,7 +22,6 @@ type found struct {
 type finisher struct {
 	*layer
 	targets map[dirKey]*found
-	keys    []*dirKey         // of the links' targets by number; nil for one in no directory
 	multi   map[uint32]uint16 // names of inodes that have further ones
 
 	node    int // place in nodes of the directory that is being written
@@ -85,11 +84,12 @@ func (f *finisher) resolve() error {
 	if len(f.links) == 0 {
 		return nil
 	}
-	for _, parts := range f.links {
-		key := f.lookup(parts)
-		f.keys = append(f.keys, key)
-		if key != nil && f.targets[*key] == nil {
-			f.targets[*key] = &found{}
+	for i := range f.links {
+		if k := &f.links[i]; k.path != nil {
+			k.of, _ = f.lookup(k.path) // what is nowhere is in no directory, which none has the number of
+		}
+		if key := f.links[i].of; f.targets[key] == nil {
+			f.targets[key] = &found{}
 		}
 	}
 	err := f.names.each(func(r record) error {
@@ -97,7 +97,7 @@ func (f *finisher) resolve() error {
 		switch {
 		case t == nil || r.typ == ext4.TypeDir:
 		case r.typ == typeLink:
-			t.next = f.keys[r.ino]
+			t.next = &f.links[r.ino].of
 		default:
 			t.ino, t.typ, t.next = r.ino, r.typ, nil
 		}
@@ -111,31 +111,14 @@ func (f *finisher) resolve() error {
 	return err
 }
 
-// lookup gives the place of a path, nil if its directory is not there.
-func (f *finisher) lookup(parts []string) *dirKey {
-	dir, ok := uint32(ext4.InoRoot), true
-	for _, p := range parts[:len(parts)-1] {
-		if dir, ok = f.dirs[dirKey{dir, p}]; !ok {
-			return nil
-		}
-	}
-	return &dirKey{dir, parts[len(parts)-1]}
-}
-
 // maxChain bounds how far hard links to hard links are followed; tar makes them all to the first name.
 const maxChain = 64
 
 // target gives the inode that a hard link is a name of, 0 if there is none: its target is not there, or hard links lead to each other.
 func (f *finisher) target(link int) (ino uint32, typ uint8) {
-	key := f.keys[link]
-	for range maxChain {
-		if key == nil {
-			break
-		}
+	key := &f.links[link].of
+	for n := 0; n < maxChain && key != nil; n++ {
 		t := f.targets[*key]
-		if t == nil {
-			break
-		}
 		if t.ino != 0 {
 			ino, typ = t.ino, t.typ
 		}

@@ -74,6 +74,12 @@ type dirKey struct {
 	name string
 }
 
+// further is a further name of a file that has several.
+type further struct {
+	of   dirKey
+	path []string // of the other name, if its directory has not come yet
+}
+
 // dirNode is a directory with the one that it is in.
 type dirNode struct{ ino, up uint32 }
 
@@ -86,7 +92,7 @@ type layer struct {
 	names   *nameSorter
 	dirs    map[dirKey]uint32
 	nodes   []dirNode // ascending by ino
-	links   [][]string
+	links   []further
 	near    []string // parts of the directory that was met last
 	nearIno uint32
 
@@ -218,7 +224,11 @@ func (l *layer) take(m *mdtbackup.Member) error {
 		if slices.Equal(m.Same, m.Parts) {
 			return nil // a name is what it is
 		}
-		l.links = append(l.links, m.Same)
+		link := further{path: m.Same}
+		if key, ok := l.lookup(m.Same); ok {
+			link = further{of: dirKey{key.dir, strings.Clone(key.name)}}
+		}
+		l.links = append(l.links, link)
 		return l.names.add(record{dir: up, name: name, ino: uint32(len(l.links) - 1), typ: typeLink})
 	}
 	return l.file(up, name, m)
@@ -239,6 +249,17 @@ func (l *layer) dirOf(parts []string) (uint32, error) {
 	}
 	l.near, l.nearIno = parts, ino
 	return ino, nil
+}
+
+// lookup gives the place of a path, if its directory is there.
+func (l *layer) lookup(parts []string) (dirKey, bool) {
+	dir, ok := uint32(ext4.InoRoot), true
+	for _, p := range parts[:len(parts)-1] {
+		if dir, ok = l.dirs[dirKey{dir, p}]; !ok {
+			return dirKey{}, false
+		}
+	}
+	return dirKey{dir, parts[len(parts)-1]}, true
 }
 
 // dir gives the inode of a directory by its name, a new one if there is none.

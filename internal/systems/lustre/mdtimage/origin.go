@@ -80,6 +80,9 @@ func (o *origins) path(ino uint32) string {
 		}
 		parts, ino = append(parts, name), dir
 	}
+	if ino != ext4.InoRoot {
+		parts = append(parts, "...")
+	}
 	slices.Reverse(parts)
 	return strings.Join(parts, "/")
 }
