@@ -122,7 +122,7 @@ func (s *settings) limit(n int64) error {
 }
 
 // span is over how many seconds the speed is measured.
-const span = 3
+const span = 5
 
 // follow sets a limit and prints how the check follows it.
 func (s *settings) follow(limit int64) error {

@@ -109,9 +109,9 @@ func (e *engine) show() {
 func (e *engine) progress() Progress {
 	p := Progress{Units: len(e.units), Elapsed: e.seconds(), ETA: -1}
 	p.Rate, p.RateBytes = e.lim.rates()
-	now := sample{at: time.Now()}
 	known := [2]bool{true, true} // the totals of all running passes are known
 	e.mu.Lock()
+	now := sample{at: time.Now()} // not earlier: a checkpoint may hold mu for a second
 	for _, u := range e.units {
 		records, bytes := u.passRecords.Load(), u.passBytes.Load()
 		now.records += u.records + records
