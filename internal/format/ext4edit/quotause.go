@@ -101,6 +101,11 @@ func (e *Edit) SetQuotaUsage(kind ext4quota.Kind, id uint32, u QuotaUsage) error
 			return err
 		}
 		e.takes = append(e.takes, func() { e.quotas[kind] = nil })
+		if from, to, ok := f.At(id); ok {
+			f.Set(id, u)
+			size := e.over.size // an entry may lie in two blocks, where these are small
+			return e.putQuota(f, from/size*size, min((to+size-1)/size*size, len(f.Data())), nil)
+		}
 		was := bytes.Clone(f.Data())
 		switch err := f.Insert(id, u, int(f.at.blocks)*e.over.size); {
 		case errors.Is(err, ext4quota.ErrFull):
@@ -108,16 +113,16 @@ func (e *Edit) SetQuotaUsage(kind ext4quota.Kind, id uint32, u QuotaUsage) error
 		case err != nil:
 			return fmt.Errorf("%w: %w", err, ErrDamaged)
 		}
-		return e.putQuota(f, was)
+		return e.putQuota(f, 0, len(f.Data()), was)
 	}, "set the %s quota usage of %d", kind, id)
 }
 
-// putQuota writes what differs.
-func (e *Edit) putQuota(f *quotaFile, was []byte) error {
+// putQuota writes a part of the file, from the begin of a block on, as far as it differs from what was.
+func (e *Edit) putQuota(f *quotaFile, from, to int, was []byte) error {
 	now := f.Data()
 	size := e.over.size
-	for at := 0; at < len(now); at += size {
-		part := now[at:min(at+size, len(now))]
+	for at := from; at < to; at += size {
+		part := now[at:min(at+size, to)]
 		if at+len(part) <= len(was) && bytes.Equal(part, was[at:at+len(part)]) {
 			continue
 		}

@@ -51,10 +51,11 @@ type QuotaCount struct {
 	Have, Want QuotaUsage
 }
 
-// maxRuns and maxOwners bound what one recount lists. What is more waits for the next one.
+// These bound what one recount lists. What is more waits for the next one. An id without an entry costs a walk over the quota file.
 const (
 	maxRuns   = 1 << 16
 	maxOwners = 1 << 20
+	maxNewIDs = 1 << 8
 )
 
 // Recount goes through all inodes of the edited file system in storage order, once, and compares. Free ones that were in use before are

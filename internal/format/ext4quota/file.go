@@ -235,6 +235,12 @@ func (f *File) Get(id uint32) (u Usage, ok bool) {
 	return Usage{Inodes: le.Uint64(f.data[at+entryInodes:]), Bytes: le.Uint64(f.data[at+entryBytes:])}, true
 }
 
+// At gives the bytes of the file that hold the entry of an id.
+func (f *File) At(id uint32) (from, to int, ok bool) {
+	at, ok := f.entries[id]
+	return at, at + entrySize, ok
+}
+
 // Set changes the usage of an id that has an entry; it returns false when it has none.
 func (f *File) Set(id uint32, u Usage) bool {
 	at, ok := f.entries[id]
