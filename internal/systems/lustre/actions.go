@@ -35,5 +35,7 @@ var (
 	actRewrite     = finding.ActionDoc{Action: finding.Rewrite, Does: "writes the record again as the other witnesses prove it"}
 	actMove        = finding.ActionDoc{Action: Move,
 		Does: "puts the name into the shard that its hash leads to, with what a remote name needs, then takes it out of the wrong one"}
-	actClear = finding.ActionDoc{Action: finding.Discard, Does: "removes the record, which stands for nothing"}
+	actReport = finding.ActionDoc{Action: Keep, Does: "leaves it to a person"}
+	actNewFID = finding.ActionDoc{Action: finding.Rewrite, Does: "gives the object a FID of the MDT that it is on", Loses: "the FID, by which others than its names may know it"}
+	actClear  = finding.ActionDoc{Action: finding.Discard, Does: "removes the record, which stands for nothing"}
 )

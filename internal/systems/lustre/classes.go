@@ -46,6 +46,9 @@ const (
 	AgentStale    = "lustre/agent-stale"
 	RemoteMissing = "lustre/remote-parent-missing"
 	RemoteStale   = "lustre/remote-parent-stale"
+	RemoteFlag    = "lustre/remote-parent-flag"
+	AgentType     = "lustre/agent-type"
+	WrongMDT      = "lustre/wrong-mdt"
 	IndexMissing  = "lustre/oi-missing"
 	IndexStale    = "lustre/oi-stale"
 	Damage        = "lustre/ldiskfs-damage"
@@ -59,7 +62,7 @@ var lfsckCounter = map[string]string{
 	NoFID: "dirent", DirentFIDMismatch: "dirent", DirentFIDInsane: "dirent", DirentInode: "dirent", MissingLMA: "dirent", ShardName: "dirent",
 	MasterLMVMissing: "striped_dirs", MasterLMVWrong: "striped_dirs", MasterName: "striped_dirs", StripeLost: "striped_dirs",
 	ShardLMVMissing: "striped_shards", ShardLMVWrong: "striped_shards", AgentMissing: "agent_entries", AgentStale: "agent_entries",
-	RemoteMissing: "agent_entries", RemoteStale: "agent_entries", LinkOverflow: "linkea_overflow",
+	RemoteMissing: "agent_entries", RemoteStale: "agent_entries", RemoteFlag: "agent_entries", AgentType: "agent_entries", LinkOverflow: "linkea_overflow",
 }
 
 // Classes is the table of everything that can be wrong with a namespace. The first action is the default of a class, which is the

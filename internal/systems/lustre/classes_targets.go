@@ -16,6 +16,17 @@ var targetClasses = finding.Classes{
 	{ID: RemoteStale, Aliases: []string{"lustre/remote-parent-entry-stale"}, Title: "stale entry in REMOTE_PARENT_DIR", Severity: finding.Warning, Shape: finding.Dangling,
 		Explain: "REMOTE_PARENT_DIR has an entry for an object that is gone, that is another inode, or that has names on its own MDT only.",
 		Actions: []finding.ActionDoc{actClear, actIgnore}, DependsOn: []string{DanglingName}},
+	{ID: RemoteFlag, Aliases: []string{"lustre/remote-parent-mark"}, Title: "LMA is wrong about REMOTE_PARENT_DIR", Severity: finding.Warning, Shape: finding.Mismatch,
+		Explain: "The LMA of an object has the mark REMOTE_PARENT if and only if REMOTE_PARENT_DIR of its MDT has an entry for it. Servers look at the mark only: without it the entry is left behind when the " +
+			"object is removed, and with it an entry that is not there is to be removed.",
+		Actions: []finding.ActionDoc{actRewrite, actIgnore}, DependsOn: []string{RemoteMissing, RemoteStale}},
+	{ID: AgentType, Title: "agent of another type than its object", Severity: finding.Warning, Shape: finding.Mismatch,
+		Explain: "The agent behind a name whose object is on another MDT has another type than the object. Lustre does not look at it; e2fsck takes the type of the agent for that of the name, and \"corrects\" the name.",
+		Actions: []finding.ActionDoc{actRecreate, actIgnore}, DependsOn: []string{AgentMissing}},
+	{ID: WrongMDT, Aliases: []string{"lustre/fld-mismatch"}, Title: "object on an MDT that does not own its FID", Severity: finding.Error, Shape: finding.Mismatch,
+		Explain: "By the FLD the object's FID belongs to another MDT, where clients look for it: its names give ENOENT. It was restored or copied to the wrong target, or its LMA is wrong. rewrite gives it a FID of the MDT " +
+			"that it is on, in its LMA, its names and the object index; not to directories that are in use, whose entries all tell of the old one. What else knows the FID (NFS handles, HSM, changelogs) no longer finds it.",
+		Actions: []finding.ActionDoc{actReport, actNewFID, actIgnore}, DependsOn: []string{DuplicateFID, DirentFIDMismatch}},
 	{ID: IndexMissing, Title: "object index lacks an object", Severity: finding.Warning, Shape: finding.Mismatch,
 		Explain: "The object index (oi.16.*), by which an MDT finds an inode by its FID, has no entry for an object. OI scrub puts it in when the object is met.",
 		Actions: []finding.ActionDoc{actRewrite, actIgnore}, DependsOn: []string{DuplicateFID}},

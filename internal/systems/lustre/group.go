@@ -132,14 +132,23 @@ func (a *about) dirOf(o *object) *dirSum {
 	return nil
 }
 
-// agentAt tells whether the inode of a target is an agent for the object.
-func (a *about) agentAt(mdt int, ino uint32) bool {
-	for _, g := range a.agents {
-		if g.mdt == mdt && g.ino == ino {
-			return true
+// agentAt gives the inode of a target if it is an agent for the object, else nil.
+func (a *about) agentAt(mdt int, ino uint32) *agent {
+	for i := range a.agents {
+		if g := &a.agents[i]; g.mdt == mdt && g.ino == ino {
+			return g
 		}
 	}
-	return false
+	return nil
+}
+
+// astray tells whether the object is on a target that does not own its FID.
+func (a *about) astray(o *object, s *shape) bool {
+	if a.own >= 0 || !a.fid.IsNormal() {
+		return false
+	}
+	home, known := s.home(a.fid)
+	return known && home >= 0 && home != o.mdt
 }
 
 // used tells whether some name goes through the agent.
@@ -196,13 +205,13 @@ func (a *about) fine(s *shape) bool {
 			if n.ino != o.ino {
 				return false
 			}
-		} else if !a.agentAt(n.mdt, n.ino) {
+		} else if g := a.agentAt(n.mdt, n.ino); g == nil || g.typ != uint8(o.mode>>12) {
 			return false
 		} else {
 			near++
 		}
 	}
-	if len(a.agents) != near || !a.remoteOK(o, local) {
+	if len(a.agents) != near || !a.remoteOK(o, local) || a.astray(o, s) {
 		return false
 	}
 	if !dirMode(o.mode) {
@@ -222,8 +231,11 @@ func (o *object) knows(hash uint64) bool {
 }
 
 // remoteOK tells whether REMOTE_PARENT_DIR has the object if all its names are on other targets, and does not have it if none is. It may
-// have one with names here and there.
+// have one with names here and there. The mark in the LMA goes with it.
 func (a *about) remoteOK(o *object, local int) bool {
+	if (len(a.remote) > 0) != (o.incompat&lustre.LMAIRemoteParent != 0) {
+		return false
+	}
 	if len(a.remote) == 0 {
 		return local > 0
 	}

@@ -28,6 +28,9 @@ func (j *judge) present(o *object) {
 		j.orphan(o)
 	} else {
 		j.remoteParent(o)
+		j.remoteFlag(o)
+		j.agentTypes(o)
+		j.astray(o)
 		j.linkEA(o)
 	}
 	if dirMode(o.mode) {
@@ -227,7 +230,7 @@ func (j *judge) meansAnother(o *object, i int) bool {
 // entryInode compares the inode number of a name with where the object is.
 func (j *judge) entryInode(o *object, i int) {
 	n := &j.names[i]
-	if n.mdt == o.mdt && n.ino == o.ino || n.mdt != o.mdt && j.agentAt(n.mdt, n.ino) {
+	if n.mdt == o.mdt && n.ino == o.ino || n.mdt != o.mdt && j.agentAt(n.mdt, n.ino) != nil {
 		return
 	}
 	t := j.tenant(n.mdt, n.ino)
@@ -270,7 +273,7 @@ func (j *judge) remoteParent(o *object) {
 			have = have || r.mdt == o.mdt // to be corrected, not made
 		}
 	}
-	if local == 0 && !have {
+	if (local == 0 || local < len(j.names) && o.incompat&lustre.LMAIRemoteParent != 0) && !have {
 		d := j.add(RemoteMissing, j.nameSays(0), j.objectSays(o), says(fmt.Sprintf("REMOTE_PARENT_DIR of MDT%04x", j.s.indexes[o.mdt]), "has no entry %s", j.fid.Bare()))
 		d.on(j, o).values("no entry", j.fid.Bare())
 		d.Detail.Entries = j.allEntries()

@@ -45,6 +45,9 @@ func (j *judge) backing(o *object) (score int) {
 	if slices.Contains(j.index, indexed{o.mdt, o.ino, o.gen}) {
 		score++
 	}
+	if !j.about.astray(o, j.s) {
+		score++
+	}
 	for k := range j.names {
 		n := &j.names[k]
 		if n.mdt == o.mdt && n.ino == o.ino {
@@ -60,7 +63,7 @@ func (j *judge) backing(o *object) (score int) {
 // decided tells whether all witnesses mean one inode: the object index has it, a name leads to it that its link EA knows, and nothing leads
 // to the others, which can be kept apart from it: no directories, with the same layout or none, sharing no blocks.
 func (j *judge) decided(o *object) bool {
-	if j.cut || !j.s.complete() || j.s.hasOI[o.mdt] && !slices.Contains(j.index, indexed{o.mdt, o.ino, o.gen}) {
+	if j.cut || !j.s.complete() || j.about.astray(o, j.s) || j.s.hasOI[o.mdt] && !slices.Contains(j.index, indexed{o.mdt, o.ino, o.gen}) {
 		return false
 	}
 	named := false

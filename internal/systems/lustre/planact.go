@@ -30,7 +30,9 @@ func (p *planner) actClass(x *doing) (string, error) {
 		return p.masterLMV(x)
 	case ShardLMVMissing, ShardLMVWrong:
 		return p.shardLMV(x)
-	case AgentMissing, AgentStale, RemoteMissing, RemoteStale, IndexMissing, IndexStale:
+	case WrongMDT:
+		return p.changeFID(x)
+	case AgentMissing, AgentStale, AgentType, RemoteFlag, RemoteMissing, RemoteStale, IndexMissing, IndexStale:
 		return p.actTarget(x)
 	case UnmatchedPair:
 		if x.act == TrustLinkEA {

@@ -320,6 +320,10 @@ func (p *planner) actTarget(x *doing) (string, error) {
 			return "a name leads to it again", nil
 		}
 		return "agent freed", p.freeAgent(at, x.d.FID)
+	case AgentType:
+		return p.newAgent(x, at, fid)
+	case RemoteFlag:
+		return p.markRemote(at, fid)
 	case RemoteMissing:
 		return "entry made", p.settle(at, fid, true)
 	case RemoteStale:

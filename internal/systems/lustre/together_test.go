@@ -58,7 +58,7 @@ func together(t *testing.T, o lustrelab.Options) {
 			t.Logf("%s: nothing was done", d.Class)
 		}
 	}
-	for _, policy := range [][]string{nil, {"lustre/dangling-name=recreate", "lustre/stripe-lost=recreate"}} {
+	for _, policy := range [][]string{nil, {"lustre/dangling-name=recreate", "lustre/stripe-lost=recreate", "lustre/wrong-mdt=rewrite"}} {
 		mendTogether(t, made.Paths, truth, healthy, policy)
 	}
 }

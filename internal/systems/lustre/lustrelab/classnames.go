@@ -40,6 +40,9 @@ const (
 	agentStale    = "lustre/agent-stale"
 	remoteMissing = "lustre/remote-parent-missing"
 	remoteStale   = "lustre/remote-parent-stale"
+	remoteFlag    = "lustre/remote-parent-flag"
+	agentType     = "lustre/agent-type"
+	wrongMDT      = "lustre/wrong-mdt"
 	indexMissing  = "lustre/oi-missing"
 	indexStale    = "lustre/oi-stale"
 )
@@ -63,5 +66,6 @@ const (
 	stripeDangling   = "lustre/stripe-dangling"
 	agentWrong       = "lustre/agent-wrong"
 	indexDead        = "lustre/oi-dead"
+	remoteFlagLost   = "lustre/remote-parent-flag-lost"
 	randomNames      = "lustre/random-names"
 )

@@ -34,8 +34,8 @@ func Kit(sys store.System, opt Options) *lab.Kit {
 			repairable = append(repairable, lab.Injury{Class: r.Class, Count: 2})
 		}
 	}
-	remove := []string{danglingName + "=remove", stripeLost + "=recreate"}
-	recreate := []string{danglingName + "=recreate", stripeLost + "=recreate"}
+	remove := []string{danglingName + "=remove", stripeLost + "=recreate", wrongMDT + "=rewrite"}
+	recreate := []string{danglingName + "=recreate", stripeLost + "=recreate", wrongMDT + "=rewrite"}
 	k.Mixed = []lab.Case{
 		{Name: "all-at-once", Injuries: all},
 		{Name: "all-at-once-removed", Injuries: whole, Policy: remove},
