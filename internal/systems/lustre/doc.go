@@ -3,6 +3,7 @@
 //
 //	open      images, devices or file-level backups of one file system; refuses what cannot be trusted (open.go, target.go, backup.go, landmarks.go)
 //	sweep     every MDT in storage order, in parallel: inode tables, directory blocks, object index; emits claims (sweep*.go)
+//	balance   compares object index and inodes by sums; only what differs is read again for claims (balance.go)
 //	match     claims about one FID come together; a group in which all agree is done with (match.go, group.go, fine.go)
 //	parents   where the directories are that only link EAs speak of, for groups that could not be judged without (match.go)
 //	judge     pure functions of one group whose records were read again (judge*.go)

@@ -166,7 +166,7 @@ func (a *about) indexOK(o *object, s *shape) bool {
 	if !s.hasOI[o.mdt] {
 		return true
 	}
-	if !lustre.InOI(a.fid, o.compat) || o.has(objNoLMA) {
+	if !s.inIndex(a.fid, o) {
 		return len(a.index) == 0
 	}
 	return len(a.index) == 1 && a.index[0] == indexed{o.mdt, o.ino, o.gen}

@@ -298,6 +298,7 @@ func TestFineAgrees(t *testing.T) {
 			if err := a.gather(g); err != nil {
 				return err
 			}
+			a.fillIndex(&u.shape, swept.Disputed)
 			fine := a.fine(&u.shape)
 			w.enrich(a)
 			for _, d := range judgeGroup(a, &u.shape) {

@@ -37,6 +37,7 @@ type landmarks struct {
 	oi        []uint32            // by number of the file; 0 where one is missing
 	dirs      map[uint32]role     // directories of the target itself
 	held      map[uint32]struct{} // files in them
+	maybe     []uint64            // bits of the last digits of both: tells of nearly all other inodes, without a look into maps; nil says nothing
 	trouble   string              // what could not be read, "" for nothing
 	harm      []ext4.Problem      // damage met on the way, the first maxLocalHarm
 }
@@ -78,6 +79,7 @@ func findLandmarks(fs *ext4.FS) landmarks {
 			m.hurt(ext4.Problem{Kind: kindNoDot, Inode: dir, Offset: -1, Text: fmt.Sprintf("inode %d, a directory of the target itself, has no '.' or no '..'", dir)})
 		}
 	}
+	m.sift()
 	return m
 }
 
@@ -167,8 +169,24 @@ func (m *landmarks) index(name string, ino uint32) {
 	m.oi[n] = ino
 }
 
+const maybeBits = 1 << 16
+
+// sift fills maybe.
+func (m *landmarks) sift() {
+	m.maybe = make([]uint64, maybeBits/64)
+	for ino := range m.held {
+		m.maybe[ino%maybeBits/64] |= 1 << (ino % 64)
+	}
+	for ino := range m.dirs {
+		m.maybe[ino%maybeBits/64] |= 1 << (ino % 64)
+	}
+}
+
 // own tells whether an inode belongs to the target itself.
 func (m *landmarks) own(ino uint32) bool {
+	if m.maybe != nil && m.maybe[ino%maybeBits/64]>>(ino%64)&1 == 0 {
+		return false
+	}
 	if _, ok := m.held[ino]; ok {
 		return true
 	}

@@ -16,13 +16,14 @@ import (
 // runner sweeps one lane until it has to pause.
 type runner struct {
 	*sweeper
-	ctx    context.Context
-	lane   *lane
-	t      *target
-	w      *match.Writer
-	note   ext4.Report
-	sums   bool // inodes and directory blocks have checksums
-	counts counts
+	ctx     context.Context
+	lane    *lane
+	t       *target
+	w       *match.Writer
+	note    ext4.Report
+	sums    bool // inodes and directory blocks have checksums
+	counts  counts
+	balance balance
 
 	subject []byte // buffers of the claim that is being made
 	says    []byte
@@ -216,10 +217,13 @@ func (r *runner) take(in *ext4.Inode) error {
 	if (own || in.Links == 0) && !known {
 		return nil // nobody can say anything of it
 	}
-	r.obj = object{gen: in.Generation, mode: in.Mode, links: in.Links, compat: x.lma.Compat, incompat: x.lma.Incompat, bits: x.bits,
+	r.obj = object{mdt: r.lane.Target, gen: in.Generation, mode: in.Mode, links: in.Links, compat: x.lma.Compat, incompat: x.lma.Incompat, bits: x.bits,
 		lmv: x.lmv, hashes: x.hashes}
 	if x.bits&objHeld != 0 {
 		r.obj.lmv, r.obj.hashes, r.obj.bits = nil, nil, x.bits&^objLMV
+	}
+	if r.inIndex(f, &r.obj) {
+		r.balance.wants(f, in.Number, in.Generation)
 	}
 	r.says = r.obj.says(r.says[:0])
 	return r.add(f, r.t.index, kObject, uint64(in.Number), 0)

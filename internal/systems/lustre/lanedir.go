@@ -32,8 +32,11 @@ const (
 
 // directory puts an inode that is a directory into the batch and gathers its blocks.
 func (r *runner) directory(in *ext4.Inode, f lustre.FID, x *attrs) error {
+	if !in.IsDir() {
+		return nil
+	}
 	what := r.t.marks.dirs[in.Number]
-	if !in.IsDir() || what == roleLocal || what == roleNone && x.bits&objHeld != 0 {
+	if what == roleLocal || what == roleNone && x.bits&objHeld != 0 {
 		return nil
 	}
 	d := dirState{ino: in.Number, role: what, fid: f}

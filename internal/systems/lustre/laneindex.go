@@ -33,7 +33,10 @@ func (r *runner) indexFile(ino uint32) error {
 		r.note(ext4.Problem{Kind: kindOwnName, Inode: ino, Offset: -1, Text: fmt.Sprintf("%s leads to inode %d, which is no file", lustre.OIName(r.lane.File), ino)})
 		return nil
 	}
-	leaves := r.tree(in, lustre.OIName(r.lane.File), lustre.ShapeOI)
+	var leaves map[uint64]lustre.IAMSpan
+	if !r.lane.Again {
+		leaves = r.tree(in, lustre.OIName(r.lane.File), lustre.ShapeOI)
+	}
 	buf := make([]byte, r.t.fs.Super().BlockSize)
 	var failed error
 	err = in.Blocks(r.t.fs, func(x ext4.Extent) bool {
@@ -74,14 +77,17 @@ func (r *runner) indexBlock(in *ext4.Inode, logical, physical uint64, buf []byte
 	var failed error
 	files := len(r.t.marks.oi)
 	_, err := lustre.OIEntries(buf, func(e lustre.OIEntry) bool {
+		if r.lane.Again {
+			failed = r.indexClaim(e)
+			return failed == nil
+		}
 		r.counts.Index++
 		if n, err := lustre.OIFile(e.FID, files); err == nil && n != r.lane.File {
 			r.note(ext4.Problem{Kind: kindIndex, Inode: in.Number, Block: physical, Offset: -1,
 				Text: fmt.Sprintf("inode %d, %s: has %v, which belongs into %s", in.Number, lustre.OIName(r.lane.File), e.FID, lustre.OIName(n))})
 		}
-		r.says = r.says[:0]
-		failed = r.add(e.FID, r.t.index, kIndex, uint64(e.Ino), uint64(e.Generation))
-		return failed == nil
+		r.balance.has(e.FID, e.Ino, e.Generation)
+		return true
 	})
 	if failed != nil {
 		return failed
@@ -90,4 +96,13 @@ func (r *runner) indexBlock(in *ext4.Inode, logical, physical uint64, buf []byte
 		return err
 	}
 	return r.did(0, int64(len(buf)))
+}
+
+// indexClaim makes the claim of an entry, if anything about it is disputed.
+func (r *runner) indexClaim(e lustre.OIEntry) error {
+	if !r.state.Disputed[r.lane.Target].of(e.FID) {
+		return nil
+	}
+	r.says = r.says[:0]
+	return r.add(e.FID, r.t.index, kIndex, uint64(e.Ino), uint64(e.Generation))
 }

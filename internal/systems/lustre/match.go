@@ -44,12 +44,13 @@ type matchState struct {
 // matching is the running match.
 type matching struct {
 	*world
-	env     store.Env
-	matcher *match.Matcher
-	state   matchState
-	found   *spool
-	open    *spool
-	abouts  sync.Pool
+	env      store.Env
+	matcher  *match.Matcher
+	disputes []disputed // by place of the target: of what in the object index there are claims
+	state    matchState
+	found    *spool
+	open     *spool
+	abouts   sync.Pool
 
 	partMu sync.Mutex // taken before the mutex of a part, never while one is held
 	parts  map[int]*partOut
@@ -89,6 +90,7 @@ func (u *unit) match(ctx context.Context, env store.Env) (err error) {
 	if _, err := env.Load(&m.state); err != nil {
 		return err
 	}
+	m.disputes = swept.Disputed
 	if m.matcher, err = match.Resume(u.matchOptions(env, 1), swept.Mark); err != nil {
 		return fmt.Errorf("take up the claims: %w", err)
 	}
@@ -173,6 +175,7 @@ func (m *matching) judge(ctx context.Context, g match.Group, out *partOut) error
 	if err := a.gather(g); err != nil {
 		return err
 	}
+	a.fillIndex(&m.shape, m.disputes)
 	out.judged++
 	out.groups++
 	if len(a.names) > 1 {

@@ -58,6 +58,7 @@ func (u *unit) parents(ctx context.Context, env store.Env) (err error) {
 		if err := loadJSON(filepath.Join(env.Scratch(), sweptFile), &swept); err != nil {
 			return err
 		}
+		m.disputes = swept.Disputed
 		if m.matcher, err = match.Resume(u.matchOptions(env, 1), swept.Mark); err != nil {
 			return fmt.Errorf("take up the claims: %w", err)
 		}
@@ -126,6 +127,7 @@ func (m *matching) chunk(ctx context.Context, groups []openGroup, state *parentS
 			if err := decodeAbout(a, g.Claims); err != nil {
 				return err
 			}
+			a.fillIndex(&m.shape, m.disputes)
 			if err := m.env.Did(ctx, 0, 0); err != nil {
 				return err
 			}

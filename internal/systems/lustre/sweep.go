@@ -33,6 +33,9 @@ type sweepState struct {
 	Counts []counts   `json:"counts"` // by place of the target
 	Damage int64      `json:"damage"` // bytes of damageFile
 	Harms  int64      `json:"harms"`  // findings in it
+
+	Balance  []balance  `json:"balance"`  // by place of the target: object index and inodes
+	Disputed []disputed `json:"disputed"` // likewise, once all was read
 }
 
 // counts are what the sweep met.
@@ -55,6 +58,7 @@ func (c *counts) add(o counts) {
 type lane struct {
 	Target int    `json:"target"`
 	Index  bool   `json:"index"` // the object index; File and Block say how far it was read
+	Again  bool   `json:"again"` // only for claims of what is disputed
 	File   int    `json:"file"`
 	Block  uint64 `json:"block"`
 	Group  uint32 `json:"group"` // the next inode is that of this group
@@ -169,6 +173,9 @@ func (u *unit) sweep(ctx context.Context, env store.Env) (err error) {
 		if err := s.round(ctx, open); err != nil {
 			return err
 		}
+		if len(s.open()) == 0 {
+			s.dispute()
+		}
 		if err := s.checkpoint(); err != nil {
 			return err
 		}
@@ -185,8 +192,8 @@ func (s *sweeper) begin() error {
 	if err != nil {
 		return err
 	}
-	if !resumed {
-		s.state = sweepState{Lanes: s.lanes(s.env.Workers()), Counts: make([]counts, len(s.targets))}
+	if resumed = resumed && len(s.state.Balance) == len(s.targets); !resumed { // another version may have saved something else
+		s.state = sweepState{Lanes: s.lanes(s.env.Workers()), Counts: make([]counts, len(s.targets)), Balance: make([]balance, len(s.targets))}
 	}
 	for i := range s.targets {
 		s.from = append(s.from, s.state.at(i))
@@ -244,6 +251,9 @@ func (s *sweeper) round(ctx context.Context, open []*lane) error {
 				err = r.sweepInodes()
 			}
 			r.tally()
+			s.mu.Lock()
+			s.state.Balance[l.Target].add(&r.balance)
+			s.mu.Unlock()
 			return errors.Join(err, r.w.Close())
 		})
 	}
