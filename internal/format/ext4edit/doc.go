@@ -23,8 +23,8 @@
 //     behind the true end of another one, data records included. An entry whose data records cannot be read has no room.
 //   - Loops are bounded by the size of a block or of the file system.
 //
-// It must not write to any file or replay a journal. Operations do not update quota files: QuotaNote says what they do not know, and
-// Recount and SetQuotaUsage bring them up to date at the end. Copies of superblock and descriptors are left as they are, as the
+// It must not write to any file or replay a journal. Operations do not update quota files: Recount and SetQuotaUsage bring them up to
+// date at the end. Copies of superblock and descriptors are left as they are, as the
 // kernel leaves them.
 //
 // Sources of the format: the ext4 documentation of the Linux kernel (Documentation/filesystems/ext4), e2fsprogs as the judge of

@@ -80,7 +80,6 @@ func (e *Edit) addSectors(in *ext4.Inode, n int) error {
 		v |= int64(le.Uint16(in.Raw[ext4.InodeBlocksHi:])) << 32
 		most = 1<<48 - 1
 	}
-	e.usage(in, 0, n)
 	if huge && in.Flags&ext4.FlagHugeFile != 0 {
 		n /= e.over.size / 512
 	}
@@ -147,13 +146,11 @@ func (e *Edit) SetMode(ino uint32, perm uint16) error {
 	})
 }
 
-// SetOwner sets user and group. Quota moves with them.
+// SetOwner sets user and group. Quota files do not follow: see Recount.
 func (e *Edit) SetOwner(ino, uid, gid uint32) error {
 	return e.edit(ino, "set owner", func(in *ext4.Inode) error {
-		e.usage(in, -1, -int(in.Sectors))
 		putOwner(in.Raw, uid, gid)
 		in.UID, in.GID = uid, gid
-		e.usage(in, 1, int(in.Sectors))
 		return nil
 	})
 }

@@ -20,7 +20,7 @@ type NewInode struct {
 }
 
 // AllocInode makes an inode: an empty regular file, a short symbolic link, a FIFO or a socket. Nothing names it yet, so its link count is wrong until a
-// name is put in. For directories see MakeDir. A target's OI and quota files know nothing of it: see OIInsert and QuotaNote.
+// name is put in. For directories see MakeDir. A target's OI and quota files know nothing of it: see OIInsert and Recount.
 func (e *Edit) AllocInode(n NewInode) (ino uint32, err error) {
 	err = e.do(func() error {
 		switch n.Mode & ext4.ModeTypeMask {
@@ -80,7 +80,6 @@ func (e *Edit) newInode(n NewInode) (*ext4.Inode, error) {
 		return nil, err
 	}
 	e.mark(ino, true)
-	e.usage(in, 1, 0)
 	return in, nil
 }
 
@@ -137,7 +136,6 @@ func (e *Edit) FreeInode(ino uint32) error {
 		if err := e.dropXattrBlock(in, nil); err != nil {
 			return err
 		}
-		e.usage(in, -1, 0)
 		dir := in.IsDir()
 		clear(in.Raw)
 		le.PutUint32(in.Raw[ext4.InodeGeneration:], in.Generation)

@@ -1,7 +1,6 @@
 package ext4edit
 
 import (
-	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -33,10 +32,9 @@ type Edit struct {
 	sums *ext4.Sums
 	opt  Options
 
-	meta  []span           // blocks that are never a file's, see metadata
-	made  map[uint32]bool  // inodes allocated by this edit
-	quota map[Owner][2]int // change of {inodes, sectors}
-	takes []func()         // take back what the running operation did to made, quota and quotas
+	meta  []span          // blocks that are never a file's, see metadata
+	made  map[uint32]bool // inodes allocated by this edit
+	takes []func()        // take back what the running operation did to made and quotas
 
 	quotas [ext4quota.Kinds]*quotaFile // as far as they were read, with what was written to them
 }
@@ -63,7 +61,7 @@ func Open(fs *ext4.FS, opt Options) (*Edit, error) {
 	if err != nil {
 		return nil, fmt.Errorf("edit %s: %w", fs.Name(), err)
 	}
-	e := &Edit{over: o, view: view, sb: view.Super(), sums: view.Sums(), opt: opt, made: map[uint32]bool{}, quota: map[Owner][2]int{}}
+	e := &Edit{over: o, view: view, sb: view.Super(), sums: view.Sums(), opt: opt, made: map[uint32]bool{}}
 	if err := e.journalClean(); err != nil {
 		return nil, fmt.Errorf("edit %s: %w", fs.Name(), err)
 	}
@@ -164,42 +162,6 @@ func (e *Edit) Size() int64 { return int64(e.over.limit) * int64(e.over.size) }
 // View gives a reader of the edited file system. Its superblock and group descriptors are those of the beginning, and so is
 // Inode.Allocated of inodes in groups that had none; see InUse.
 func (e *Edit) View() *ext4.FS { return e.view }
-
-// Owner is whom quota files count an inode for.
-type Owner struct{ UID, GID, Project uint32 }
-
-// Quota is what quota files do not know after an edit: they are not updated.
-type Quota struct {
-	Owner
-	Inodes  int // more inodes than the files say
-	Sectors int // more space, in units of 512 bytes
-}
-
-// QuotaNote says by how much usage changed, if the file system keeps quota files. Then they must be made anew: by e2fsck of Lustre's
-// e2fsprogs, or by tune2fs -O ^quota and -O quota. nil means that they are still as right as they were.
-func (e *Edit) QuotaNote() []Quota {
-	if e.sb.ROCompat&ext4.ROCompatQuota == 0 {
-		return nil
-	}
-	var list []Quota
-	for owner, q := range e.quota {
-		if q != [2]int{} {
-			list = append(list, Quota{Owner: owner, Inodes: q[0], Sectors: q[1]})
-		}
-	}
-	slices.SortFunc(list, func(a, b Quota) int {
-		return cmp.Or(cmp.Compare(a.UID, b.UID), cmp.Compare(a.GID, b.GID), cmp.Compare(a.Project, b.Project))
-	})
-	return list
-}
-
-// usage notes a change for QuotaNote.
-func (e *Edit) usage(in *ext4.Inode, inodes, sectors int) {
-	who := Owner{UID: in.UID, GID: in.GID, Project: in.ProjID}
-	q := e.quota[who]
-	e.quota[who] = [2]int{q[0] + inodes, q[1] + sectors}
-	e.takes = append(e.takes, func() { e.quota[who] = q })
-}
 
 // mark notes that an inode was made, or is no more.
 func (e *Edit) mark(ino uint32, made bool) {

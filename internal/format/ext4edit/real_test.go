@@ -144,8 +144,8 @@ func TestRealPair(t *testing.T) {
 			if fmt.Sprint(got) != fmt.Sprint(want) {
 				t.Error("names are not what they should be")
 			}
-			if len(e.QuotaNote()) == 0 {
-				t.Error("quota files are said to be right")
+			if r, err := e.Recount(t.Context(), nil); err != nil || len(r.Quota) == 0 || r.Kept != "" || recountSize(r) != len(r.Quota) {
+				t.Errorf("after edits a count finds %+v, %v: only quota should differ", r, err)
 			}
 			undo(t, e, img, realFsck(t, e, img))
 		})
