@@ -10,8 +10,9 @@ import (
 const (
 	// maxNap bounds one sleep of the limiter, so that a changed rate takes effect soon.
 	maxNap = 250 * time.Millisecond
-	// burst is how much work may be saved up while nobody asks, as a time at the given rate: what a checkpoint costs is made up for.
-	burst = time.Second
+	// burst is how much work may be saved up while nobody asks, as a time at the given rate: a short pause is made up for, and the speed of
+	// five seconds is never a tenth above the limit.
+	burst = 400 * time.Millisecond
 )
 
 // limiter makes callers wait so that records and bytes per second stay below limits that may change at any time. Callers
