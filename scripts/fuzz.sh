@@ -34,7 +34,7 @@ echo "$(wc -l < "$logs/targets") targets, $time each, $jobs at a time"
 one() {
   target=$1 pkg=${1%/*} name=${1##*/}
   log="$3/${target//\//_}.log"
-  if go test "$pkg" -run '^$' -fuzz "^$name\$" -fuzztime "$2" -parallel 2 > "$log" 2>&1; then
+  if go test "$pkg" -run '^$' -fuzz "^$name\$" -fuzztime "$2" -fuzzminimizetime 5x -parallel 2 > "$log" 2>&1; then
     echo "ok    $target  $(grep '^fuzz: elapsed' "$log" | tail -1)"
   else
     echo "FAIL  $target"

@@ -20,6 +20,7 @@ const (
 	fixedNames  = ".lustre and what is in it have fixed names and FIDs, which the server makes anew"
 	foreign     = "the layout belongs to another system"
 	onlyE2fsck  = "ldiskfs does not read it; e2fsck corrects it"
+	remoteFIDs  = "the FIDs behind names in REMOTE_PARENT_DIR are stale on healthy targets too: the name says it"
 	changing    = "is read while a layout is changing only"
 	hints       = "a number that only says where to look first, or what new files get"
 	repairs     = "a check reads nothing that depends on it; servers and repairs refuse it by themselves"
@@ -81,7 +82,13 @@ var harmless = []pardon{
 	{kinds: "REMOTE_PARENT_DIR lma", why: ownFiles}, {kinds: "REMOTE_PARENT_DIR lma entry", why: ownFiles}, {kinds: "REMOTE_PARENT_DIR attributes", why: ownFiles}, {kinds: "REMOTE_PARENT_DIR inode", why: ownFiles},
 	{kinds: "local lma", why: ownFiles}, {kinds: "local lma entry", why: ownFiles}, {kinds: "local attributes", why: ownFiles}, {kinds: "local inode", why: ownFiles},
 	{kinds: "REMOTE_PARENT_DIR directory name", field: "type", why: onlyE2fsck}, {kinds: "REMOTE_PARENT_DIR name", field: "type", why: onlyE2fsck},
+	{kinds: "REMOTE_PARENT_DIR name", field: "FID sequence", why: remoteFIDs}, {kinds: "REMOTE_PARENT_DIR name", field: "FID object", why: remoteFIDs}, {kinds: "REMOTE_PARENT_DIR name", field: "FID version", why: remoteFIDs},
+	{kinds: "REMOTE_PARENT_DIR directory name", field: "FID sequence", why: remoteFIDs}, {kinds: "REMOTE_PARENT_DIR directory name", field: "FID object", why: remoteFIDs}, {kinds: "REMOTE_PARENT_DIR directory name", field: "FID version", why: remoteFIDs},
+	{kinds: "object index root pointer", field: "key", why: "the key of the first pointer is not used in a search"}, {kinds: "FLD root pointer", field: "key", why: "the key of the first pointer is not used in a search"},
 	{kinds: "REMOTE_PARENT_DIR name", field: "inode", ops: "other", why: "of a file with names on both sides an entry may be there or not"},
+	{kinds: "directory inode", field: "links", ops: "minus", why: "1 is the count of a directory with more sub-directories than can be counted, for ever"},
+	{kinds: "FLD record", field: "end", ops: "minus flip", why: "sequences that nobody has belong to nobody; objects and free ones that have them are told"},
+	{kinds: "REMOTE_PARENT_DIR name", field: "inode", ops: "zero", why: "of a file with names on both sides an entry may be there or not"},
 	{kinds: "FLD record", field: "flags", why: "two bits count: whether it is an MDT or an OST"}, {kinds: "FLD root", field: "idle", why: hints}, {kinds: "object index root", field: "idle", why: hints},
 	{kinds: "* map", field: "block 0", ops: "other", why: contents},
 
@@ -94,6 +101,8 @@ var harmless = []pardon{
 	{kinds: "local name .", field: "type", why: onlyE2fsck}, {kinds: "local name ..", field: "type", why: onlyE2fsck},
 	{kinds: "last_rcvd", field: "transno", why: "counts what clients did; the server takes the highest that it meets"}, {kinds: "last_rcvd", field: "index", why: "of old releases; the UUID tells it"},
 	{kinds: "last_rcvd", field: "incompat", why: repairs}, {kinds: "seq_srv", field: "index", why: "the server writes its own"}, {kinds: "seq_ctl", field: "index", why: "the server writes its own"},
+	{kinds: "seq_ctl", field: "start", why: "less is left than there is: nothing is given twice"}, {kinds: "seq_ctl", field: "end", why: "where it ends says how much can be given, not what was"},
+	{kinds: "seq_srv", field: "start", why: "sequences that nobody has are left out, or given out again"}, {kinds: "seq_srv", field: "end", ops: "minus", why: "a sequence is left out"},
 	{kinds: "seq_srv", field: "flags", why: "the server writes its own"}, {kinds: "seq_ctl", field: "flags", why: "the server writes its own"},
 
 	{kinds: ".lustre directory name", why: fixedNames}, {kinds: ".lustre entry ..", why: fixedNames}, {kinds: ".lustre link", why: fixedNames}, {kinds: ".lustre link entry", why: fixedNames},

@@ -227,7 +227,15 @@ func (g *grounds) sequences(mdt int) {
 		case r.Start > r.End:
 			g.wrong(kindSequence, rec.ino, "inode %d, %s: %v begins behind its end", rec.ino, file, r)
 			continue
-		case r.Start == r.End || file == "seq_ctl":
+		case r.Start == r.End:
+			continue
+		case file == "seq_ctl":
+			for _, given := range g.unit.fld.Ranges() {
+				if given.Start < r.End && given.End > r.Start {
+					g.wrong(kindSequence, rec.ino, "inode %d, %s: %v is left to be given to targets, and %v has been", rec.ino, file, r, given)
+					break
+				}
+			}
 			continue
 		}
 		for _, seq := range []uint64{r.Start, r.End - 1} {

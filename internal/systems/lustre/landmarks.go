@@ -34,11 +34,13 @@ type landmarks struct {
 	fld       uint32
 	mountdata uint32
 	lastRcvd  uint32
+	seqSrv    uint32              // seq_srv: the sequences that the target has left
 	oi        []uint32            // by number of the file; 0 where one is missing
 	dirs      map[uint32]role     // directories of the target itself
 	held      map[uint32]struct{} // files in them
 	maybe     []uint64            // bits of the last digits of both: tells of nearly all other inodes, without a look into maps; nil says nothing
 	trouble   string              // what could not be read, "" for nothing
+	hidden    string              // why names of the target\'s own files may be hidden, "" if none are
 	harm      []ext4.Problem      // damage met on the way, the first maxLocalHarm
 }
 
@@ -52,13 +54,14 @@ func findLandmarks(fs *ext4.FS) landmarks {
 		todo = todo[1:]
 		in, err := fs.Inode(dir)
 		if err != nil || !in.IsDir() {
-			m.hurt(ext4.Problem{Kind: kindOwnName, Inode: dir, Offset: -1, Text: fmt.Sprintf("inode %d, a directory of the target itself, cannot be read", dir)})
+			m.hide(ext4.Problem{Kind: kindOwnName, Inode: dir, Offset: -1, Text: fmt.Sprintf("inode %d, a directory of the target itself, cannot be read", dir)})
 			continue
 		}
 		dots := 0
 		err = fs.Dir(in, func(d ext4.Dirent) bool {
 			if bytes.Equal(d.Name, []byte(".")) || bytes.Equal(d.Name, []byte("..")) {
-				if dots++; d.Inode != dir && (len(d.Name) == 1 || dir == ext4.InoRoot) {
+				dots |= len(d.Name)
+				if d.Inode != dir && (len(d.Name) == 1 || dir == ext4.InoRoot) {
 					m.hurt(ext4.Problem{Kind: kindNoDot, Inode: dir, Offset: d.At, Text: fmt.Sprintf("inode %d: %q leads to inode %d", dir, d.Name, d.Inode)})
 				}
 				return true
@@ -71,11 +74,11 @@ func findLandmarks(fs *ext4.FS) landmarks {
 				todo = append(todo, next)
 			}
 			return true
-		}, m.hurt)
+		}, m.hide)
 		switch {
 		case err != nil:
 			m.trouble = err.Error()
-		case dots != 2:
+		case dots != 1|2:
 			m.hurt(ext4.Problem{Kind: kindNoDot, Inode: dir, Offset: -1, Text: fmt.Sprintf("inode %d, a directory of the target itself, has no '.' or no '..'", dir)})
 		}
 	}
@@ -89,6 +92,12 @@ func (m *landmarks) hurt(p ext4.Problem) {
 	if len(m.harm) < maxLocalHarm {
 		m.harm = append(m.harm, p)
 	}
+}
+
+// hide takes note of damage behind which names of the target's own files may be hidden.
+func (m *landmarks) hide(p ext4.Problem) {
+	m.hidden = p.Text
+	m.hurt(p)
 }
 
 // holdReserved takes out what belongs to ext4.
@@ -121,6 +130,8 @@ func (m *landmarks) entry(fs *ext4.FS, dir uint32, d ext4.Dirent) uint32 {
 			m.fld = d.Inode
 		case "last_rcvd":
 			m.lastRcvd = d.Inode
+		case "seq_srv":
+			m.seqSrv = d.Inode
 		default:
 			m.index(text, d.Inode)
 		}

@@ -41,8 +41,9 @@ type runner struct {
 
 	dirs    []dirState // of the batch, ascending by inode number
 	blocks  []ext4.DirBlock
-	met     uint64 // directory blocks of the whole lane so far
-	current int    // directory that was met last
+	met     uint64       // directory blocks of the whole lane so far
+	current int          // directory that was met last
+	unused  lustre.Range // sequences that the target has not given out; none if that is not known
 }
 
 // every is how many inodes or blocks lie between two looks at clock, rate limit and pause. It is small, so that a slow check goes evenly.
@@ -66,7 +67,11 @@ func (s *sweeper) newRunner(ctx context.Context, l *lane) (*runner, error) {
 		return nil, fmt.Errorf("gather claims: %w", err)
 	}
 	t := s.targets[l.Target]
-	return &runner{sweeper: s, ctx: ctx, lane: l, most: firstBatch, t: t, w: w, note: s.report(l.Target), sums: t.fs.Sums().Metadata}, nil
+	r := &runner{sweeper: s, ctx: ctx, lane: l, most: firstBatch, t: t, w: w, note: s.report(l.Target), sums: t.fs.Sums().Metadata}
+	if u, err := lustre.LittleRange(t.marks.content(t.fs, t.marks.seqSrv, lustre.RangeSize)); err == nil && u.Start >= lustre.SeqNormal {
+		r.unused = u
+	}
+	return r, nil
 }
 
 // did counts work, and looks now and then whether to pause.
@@ -193,6 +198,10 @@ func (r *runner) take(in *ext4.Inode) error {
 		return err
 	}
 	f, known := x.lma.FID, x.known
+	if known && !own && f.Seq >= r.unused.Start && f.Seq < r.unused.End {
+		r.note(ext4.Problem{Kind: kindSequence, Inode: r.t.marks.seqSrv, Offset: -1,
+			Text: fmt.Sprintf("inode %d, seq_srv: %v is left to be given out, and inode %d is %v", r.t.marks.seqSrv, r.unused, in.Number, f)})
+	}
 	if bits := x.lma.UnknownIncompat(); known && bits != 0 {
 		r.note(ext4.Problem{Kind: kindFlags, Inode: in.Number, Offset: in.Offset, Text: fmt.Sprintf("inode %d: the LMA of %v has the flags 0x%x, which no server knows: it refuses the object", in.Number, f, bits)})
 	}

@@ -80,6 +80,12 @@ func (u *unit) Plan(ctx context.Context, work string, decisions []store.Decision
 	if err != nil {
 		return nil, err
 	}
+	for _, t := range u.targets {
+		if t.marks.hidden != "" {
+			return refuseAll(decisions, t.name()+": names of the target's own files may be lost, and the files would be taken for those of users ("+t.marks.hidden+
+				"); have it corrected by e2fsck of the Lustre distribution first"), nil
+		}
+	}
 	b, err := newBench(u, files, ext4edit.Options{AllowReadOnlyMount: true})
 	if errors.Is(err, ext4edit.ErrRefused) {
 		return refuseAll(decisions, err.Error()), nil
