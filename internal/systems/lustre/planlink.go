@@ -235,6 +235,9 @@ func (p *planner) numberShard(x *doing, e *namedEntry) (string, error) {
 	if !ok || x.d.WantStripe == nil {
 		return "", left("nobody can tell of which striped directory it is a shard")
 	}
+	if m, ok := p.lmv(e.dir); ok && m.Changing() {
+		return "", unsettled(&m)
+	}
 	name := lustre.ShardName(fid, *x.d.WantStripe)
 	if taken, err := p.has(e.dir, name); err != nil || taken {
 		return "", left("there is a name %s already", name)

@@ -66,8 +66,32 @@ func (p *planner) shardFor(shard place, name string) (place, error) {
 	return p.shardOf(master, &v, name)
 }
 
+// unsettled says why shards, and names in them, are left alone while a server has not come to the end of a change of the directory's
+// layout: a name may be in its old shard or in its new one, and shards of both stand side by side. What objects and single names say of
+// themselves is repaired all the same. nil when the layout is not being changed.
+func unsettled(v *lustre.LMV) error {
+	what, how := "", ""
+	switch {
+	case v.Migrating():
+		what, how = "migrated", "the same 'lfs migrate -m' on it again goes on and ends it"
+	case v.Splitting():
+		what, how = "split into more shards", restripes
+	case v.Merging():
+		what, how = "merged into fewer shards", restripes
+	default:
+		return nil
+	}
+	return left("the directory is being %s, so that it is not known which shard is right; when it is mounted again, %s; then check again", what, how)
+}
+
+// restripes says how a split or a merge goes on. Servers refuse 'lfs migrate -m' and 'lfs setdirstripe -c' meanwhile.
+const restripes = "the server goes on with it as clients read the directory ('ls -lR' on it)"
+
 // shardOf is the shard of a striped directory in which a name belongs.
 func (p *planner) shardOf(master place, v *lustre.LMV, name string) (place, error) {
+	if err := unsettled(v); err != nil {
+		return place{}, err
+	}
 	where := v.Allowed(name)
 	if len(where) == 0 {
 		return place{}, left("the directory's hash does not tell where the name belongs")
@@ -92,6 +116,14 @@ func (p *planner) masterLMV(x *doing) (string, error) {
 	at, _, err := p.object(&x.d)
 	if err != nil {
 		return "", err
+	}
+	if was, ok := p.lmv(at); ok && was.IsMaster() && was.Changing() {
+		// Only the number of its own MDT can be found wrong in it; the layout is the server's business.
+		if was.Index == p.u.indexes[at.mdt] {
+			return "", unsettled(&was)
+		}
+		was.Index = p.u.indexes[at.mdt]
+		return fmt.Sprintf("the master says that it is on MDT%04x; its layout, which is being changed, stays", was.Index), p.putLMV(at, was)
 	}
 	shards, err := p.shardsOf(at)
 	if err != nil {
@@ -122,6 +154,8 @@ func (p *planner) masterLMV(x *doing) (string, error) {
 	switch {
 	case highest < 0 || len(votes) == 0:
 		return "", left("no shard tells the layout")
+	case best.Changing():
+		return "", unsettled(&best)
 	case best.Count <= uint32(highest):
 		return "", left("the shards count %d of them, and there is a number %d", best.Count, highest)
 	}
@@ -151,8 +185,8 @@ func (p *planner) shardLMV(x *doing) (string, error) {
 	if !ok || !m.IsMaster() {
 		return "", left("the layout of the master cannot be read")
 	}
-	if m.Changing() {
-		return "", left("the directory's layout is being changed, and it is not known to which of the two layouts the shard belongs")
+	if err := unsettled(&m); err != nil {
+		return "", err
 	}
 	if v, ok := p.world.shardsTell(nil, e.dir, &m); ok {
 		v.Index = p.u.indexes[e.dir.mdt]

@@ -161,6 +161,9 @@ func (p *planner) stripe(at place, e *namedEntry) error {
 	if !ok || !striped || !m.IsMaster() {
 		return nil
 	}
+	if err := unsettled(&m); err != nil {
+		return err
+	}
 	return p.putLMV(at, shardLayout(m, k))
 }
 
@@ -178,6 +181,8 @@ func (p *planner) actStripe(x *doing) (string, error) {
 	switch {
 	case !ok:
 		return "", left("the layout of the master cannot be read")
+	case v.Changing():
+		return "", unsettled(&v)
 	case len(have) >= int(v.Count):
 		return "put right together with what caused it", nil
 	case x.act == Keep:
