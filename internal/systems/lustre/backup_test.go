@@ -120,7 +120,7 @@ var backupDamages = []struct {
 			return isAgent(m) && m.Typeflag == tar.TypeDir && !strings.Contains(m.base(), "[")
 		})
 		g.Typeflag, g.Name = tar.TypeReg, strings.TrimSuffix(g.Name, "/")
-	}, []string{BadType}},
+	}, []string{AgentType}},
 	{"no LMV of a master", func(t *testing.T, a []archive) {
 		a[0].named(t, "master", func(m *member) bool {
 			v, err := lustre.DecodeLMV(m.attr("lmv"))

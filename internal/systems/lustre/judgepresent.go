@@ -155,7 +155,8 @@ func (j *judge) name(o *object, i int) bool {
 	if n.has(nameNoFID) && j.s.dirdata[n.mdt] && !j.fid.IsDotLustre() { // up to 2.5 .lustre and fid were named without one
 		j.add(NoFID, j.nameSays(i), j.objectSays(o)).at(j, i).on(j, o).values("no FID", j.fid.String())
 	}
-	if have, want := n.typ, typeOf(o.mode); have != want && want != 0 { // 0: a mode that cannot be is told by itself
+	// A name of a backup has the type of what it leads to: that of an agent is told as the agent's.
+	if have, want := n.typ, typeOf(o.mode); have != want && want != 0 && !j.s.fromBackup(n.mdt) { // 0: a mode that cannot be is told by itself
 		j.badType(o, i, have, want)
 	}
 	if n.has(nameMisplaced) {
