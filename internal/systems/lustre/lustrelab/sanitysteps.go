@@ -123,6 +123,17 @@ func (p *patient) claimFar(s *seen) error {
 	return nil
 }
 
+// remembered tells whether the link EAs of everything in a directory have its names: of a name that had no room in one nobody can tell
+// when the directory is gone.
+func (p *patient) remembered(dir *seen) bool {
+	for i := range dir.names {
+		if o := p.w.objects[dir.names[i].fid]; o == nil || !p.linked(o) {
+			return false
+		}
+	}
+	return true
+}
+
 // vanish destroys a directory with its name.
 func (p *patient) vanish(s *seen) error {
 	if err := p.unname(p.ref(s)); err != nil {
@@ -134,7 +145,7 @@ func (p *patient) vanish(s *seen) error {
 // vanishFar moves a file into a directory of another MDT and destroys that with its name.
 func (p *patient) vanishFar(s *seen) error {
 	for _, d := range p.users {
-		if d.mdt != s.mdt && d.isDir() && d.lmv == nil && !d.alien && p.free(d) && d.in.Flags&ext4.FlagIndex == 0 && p.ref(s).dir != d && len(d.names) < 64 {
+		if d.mdt != s.mdt && d.isDir() && d.lmv == nil && !d.alien && p.free(d) && d.in.Flags&ext4.FlagIndex == 0 && p.ref(s).dir != d && len(d.names) < 64 && p.remembered(d) {
 			if err := p.moveInto(s, d); err != nil {
 				return err
 			}

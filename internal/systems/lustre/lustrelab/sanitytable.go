@@ -90,7 +90,7 @@ func sanityPairs() []Scenario {
 
 // sanityNames are tests 26 to 28: lost names.
 func sanityNames() []Scenario {
-	parent := func(p *patient, s *seen) bool { return onceDir(p, s) && len(s.names) > 0 }
+	parent := func(p *patient, s *seen) bool { return onceDir(p, s) && len(s.names) > 0 && p.remembered(s) }
 	lost := []string{"lost_dirent_repaired = 1"}
 	return []Scenario{
 		{Test: "26a", Title: "one of two names lost, link EA and count kept", LFSCK: "lost_dirent_repaired = 1; same FID", Ours: "the name is put back",
