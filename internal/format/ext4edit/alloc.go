@@ -105,6 +105,7 @@ func (e *Edit) allocIn(g uint32, from int, most uint64, uninit bool) (uint64, er
 			return 0, damaged("block %d is marked as free and holds metadata", block)
 		}
 		setBit(d.blocks, bit)
+		e.fresh[block] = true
 		d.FreeBlocks--
 		if err := e.putGroup(d); err != nil {
 			return 0, err

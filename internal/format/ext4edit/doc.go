@@ -7,6 +7,7 @@
 // the file that holds it.
 //
 //	overlay    blocks that differ, operations that happen wholly or not at all   overlay.go
+//	order      which blocks are best written first                               order.go
 //	open       what is refused                                                   open.go
 //	groups     descriptors, bitmaps, blocks and inodes                           group.go, metadata.go, alloc.go, allocinode.go
 //	inodes     fields, maps of blocks                                            inode.go, newinode.go, blockmap.go, extent.go

@@ -133,6 +133,7 @@ func (e *Edit) entryUsed(entry []byte) int {
 // putLeaf writes a leaf with its checksum.
 func (e *Edit) putLeaf(dir *ext4.Inode, l *leaf) error {
 	e.sums.PutDirLeaf(dir.Number, dir.Generation, l.buf)
+	e.ofDir[l.block] = true
 	return e.over.write(l.block, l.buf)
 }
 

@@ -34,6 +34,8 @@ type Edit struct {
 
 	meta  []span          // blocks that are never a file's, see metadata
 	made  map[uint32]bool // inodes allocated by this edit
+	fresh map[uint64]bool // blocks that were free
+	ofDir map[uint64]bool // blocks of directories that were written
 	takes []func()        // take back what the running operation did to made and quotas
 
 	quotas [ext4quota.Kinds]*quotaFile // as far as they were read, with what was written to them
@@ -61,7 +63,7 @@ func Open(fs *ext4.FS, opt Options) (*Edit, error) {
 	if err != nil {
 		return nil, fmt.Errorf("edit %s: %w", fs.Name(), err)
 	}
-	e := &Edit{over: o, view: view, sb: view.Super(), sums: view.Sums(), opt: opt, made: map[uint32]bool{}}
+	e := &Edit{over: o, view: view, sb: view.Super(), sums: view.Sums(), opt: opt, made: map[uint32]bool{}, fresh: map[uint64]bool{}, ofDir: map[uint64]bool{}}
 	if err := e.journalClean(); err != nil {
 		return nil, fmt.Errorf("edit %s: %w", fs.Name(), err)
 	}
@@ -150,8 +152,14 @@ func (e *Edit) do(fn func() error, format string, args ...any) error {
 }
 
 // Blocks lists the blocks that differ from the file system, ascending. They have no order in which a crash between them would be
-// harmless: write them under a journal.
-func (e *Edit) Blocks() []Block { return e.over.changed() }
+// harmless: write them under a journal, best in the order of their turns.
+func (e *Edit) Blocks() []Block {
+	list := e.over.changed()
+	for i := range list {
+		list[i].Turn = e.turn(&list[i])
+	}
+	return list
+}
 
 // ReadAt reads the edited file system, so that ext4.New(edit, edit.Size(), name) can verify it.
 func (e *Edit) ReadAt(p []byte, off int64) (int, error) { return e.over.ReadAt(p, off) }

@@ -14,6 +14,7 @@ import (
 type Block struct {
 	Number        uint64
 	Before, After []byte // one block each
+	Turn          Turn
 }
 
 // overlay holds the changed blocks over a file system that is only read.

@@ -27,6 +27,7 @@ func (e *Edit) putFrame(in *ext4.Inode, f *frame) error {
 	if err := e.sums.PutDirNode(in.Number, in.Generation, f.buf, at); err != nil {
 		return err
 	}
+	e.ofDir[f.block] = true
 	return e.over.write(f.block, f.buf)
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"fettle/internal/format/ext4"
 	"fettle/internal/format/ext4edit"
@@ -46,14 +47,20 @@ func (w *writer) Lower(ctx context.Context, step store.Step) (out []store.Change
 			return nil, fmt.Errorf("%s %s: %w", c.Target, c.Addr, err)
 		}
 	}
+	return w.raw(b), nil
+}
+
+// raw gives the changed blocks of all targets in an order in which no name goes before what takes its place is there.
+func (w *writer) raw(b *bench) []store.Change {
+	var byTurn [ext4edit.TurnGone + 1][]store.Change
 	for i, e := range b.edits {
 		t := w.u.targets[i]
 		size := int(t.fs.Super().BlockSize)
 		for _, k := range e.Blocks() {
-			out = append(out, pagefile.Page{Number: k.Number, Size: size}.Change(t.name(), k.Before, k.After))
+			byTurn[k.Turn] = append(byTurn[k.Turn], pagefile.Page{Number: k.Number, Size: size}.Change(t.name(), k.Before, k.After))
 		}
 	}
-	return out, nil
+	return slices.Concat(byTurn[:]...)
 }
 
 // reopen opens the targets' file systems as they are now.

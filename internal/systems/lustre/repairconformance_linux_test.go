@@ -13,14 +13,18 @@ import (
 
 // injured makes a file system of the lab in a directory and injures it.
 func injured(o lustrelab.Options, classes ...string) func(testing.TB, string) {
+	var in []lab.Injury
+	for _, c := range classes {
+		in = append(in, lab.Injury{Class: "lustre/" + c})
+	}
+	return injuredMany(o, in)
+}
+
+func injuredMany(o lustrelab.Options, in []lab.Injury) func(testing.TB, string) {
 	return func(t testing.TB, path string) {
 		o.Seed = 5
 		if _, err := lustrelab.Make(t.Context(), path, o); err != nil {
 			t.Fatal(err)
-		}
-		var in []lab.Injury
-		for _, c := range classes {
-			in = append(in, lab.Injury{Class: "lustre/" + c})
 		}
 		if len(in) == 0 {
 			return
