@@ -15,7 +15,7 @@ type DirBlock struct {
 // has blocks, because each damaged directory may claim them all.
 func (fs *FS) DirBlocks(in *Inode, fn func(DirBlock) bool, report Report) error {
 	size := in.Size / uint64(fs.sb.BlockSize)
-	if in.Size%uint64(fs.sb.BlockSize) != 0 {
+	if in.Size%uint64(fs.sb.BlockSize) != 0 && !in.IsInline() {
 		report.inode(KindDirSize, in.Number, 0, in.Offset+InodeSizeLo, "the directory has %d bytes, which are no whole blocks of %d", in.Size, fs.sb.BlockSize)
 	}
 	next, beyond := uint64(0), false

@@ -81,6 +81,9 @@ func (u *unit) Plan(ctx context.Context, work string, decisions []store.Decision
 		return nil, err
 	}
 	for _, t := range u.targets {
+		if len(u.targets) > 1 && t.marks.remote == 0 {
+			return refuseAll(decisions, t.name()+" has no REMOTE_PARENT_DIR, without which objects with names on other MDTs cannot be told from lost ones; a server makes it when it mounts the target"), nil
+		}
 		if t.marks.hidden != "" {
 			return refuseAll(decisions, t.name()+": names of the target's own files may be lost, and the files would be taken for those of users ("+t.marks.hidden+
 				"); have it corrected by e2fsck of the Lustre distribution first"), nil

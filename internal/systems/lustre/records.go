@@ -354,7 +354,7 @@ func (b *bench) oiFile(mdt int, f lustre.FID) (uint32, error) {
 	oi := b.shadow.targets[mdt].marks.oi
 	n, err := lustre.OIFile(f, len(oi))
 	if err == nil && oi[n] == 0 {
-		err = fmt.Errorf("the file %s of the object index is missing", lustre.OIName(n))
+		err = left("the file %s of the object index is missing", lustre.OIName(n))
 	}
 	if err != nil {
 		return 0, err
