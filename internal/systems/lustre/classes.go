@@ -74,14 +74,14 @@ var designClasses = finding.Classes{
 		Explain: "A directory has a name for a FID, and no inode of the MDT that the FID belongs to is that object. Clients see the name and get ENOENT, or EIO. LFSCK counts it " +
 			"as dangling_repaired even when it only reports it. If the object's MDT was not given nothing is said.",
 		Actions: []finding.ActionDoc{actKeep, actRemove, actRecreate, actIgnore}, DependsOn: []string{Damage}},
-	{ID: Orphan, Aliases: []string{"lustre/orphan", "lustre/lost_dirent_repaired"}, Title: "object that no name leads to", Severity: finding.Error, Shape: finding.Orphan,
+	{ID: Orphan, Aliases: []string{"lustre/orphan", "lustre/lost-dirent", "lustre/lost_dirent_repaired"}, Title: "object that no name leads to", Severity: finding.Error, Shape: finding.Orphan,
 		Explain: "An inode of the namespace has no name on any MDT, and is neither open-unlinked (PENDING) nor a file of the target itself. Its link EA usually tells where it belongs. LFSCK finds " +
 			"this only when the link EA speaks of another MDT or has several records; an orphan that is local to one MDT it never finds.",
 		Actions: []finding.ActionDoc{actReattach, actLostFound, actDestroy, actIgnore}, DependsOn: []string{DanglingName, MissingLMA, DirentFIDMismatch, Damage}},
-	{ID: MultipleReferenced, Aliases: []string{"lustre/multiple_referenced_repaired"}, Title: "two objects claim one name", Severity: finding.Error, Shape: finding.Contested,
+	{ID: MultipleReferenced, Aliases: []string{"lustre/multiple-referenced", "lustre/multiple_referenced_repaired"}, Title: "two objects claim one name", Severity: finding.Error, Shape: finding.Contested,
 		Explain: "An object without a name says in its link EA that it is a name which leads to another object that exists. The name stays with that one; this object goes to lost+found.",
 		Actions: []finding.ActionDoc{actLostFound, actDestroy, actIgnore}, DependsOn: []string{Damage}},
-	{ID: UnmatchedPair, Aliases: []string{"lustre/unmatched_pairs_repaired"}, Title: "name and link EA do not match", Severity: finding.Error, Shape: finding.Mismatch,
+	{ID: UnmatchedPair, Aliases: []string{"lustre/unmatched", "lustre/unmatched_pairs_repaired"}, Title: "name and link EA do not match", Severity: finding.Error, Shape: finding.Mismatch,
 		Explain: "A name leads to an object whose link EA tells of another name or parent, where there is no such name. The name is trusted, because it is what clients used. " +
 			"Until it is corrected fid2path gives wrong paths, and a later LFSCK may move the object.",
 		Actions: []finding.ActionDoc{actTrustName, actTrustLink, actIgnore}},

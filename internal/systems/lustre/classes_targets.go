@@ -7,7 +7,7 @@ var targetClasses = finding.Classes{
 		Explain: "The inode number of a name whose object is on another MDT has to lead to an agent, an inode that stands for the object. Here it leads elsewhere, or nowhere. Lustre goes by the FID and does not " +
 			"notice; e2fsck would offer to remove the name.",
 		Actions: []finding.ActionDoc{actRecreate, actIgnore}},
-	{ID: AgentStale, Title: "agent that no name leads to", Severity: finding.Warning, Shape: finding.Orphan,
+	{ID: AgentStale, Aliases: []string{"lustre/agent-orphan"}, Title: "agent that no name leads to", Severity: finding.Warning, Shape: finding.Orphan,
 		Explain: "An inode stands for an object of another MDT, and no name on this MDT leads to it. e2fsck would put it into lost+found.",
 		Actions: []finding.ActionDoc{actClear, actIgnore}, DependsOn: []string{Orphan, DanglingName, AgentMissing}},
 	{ID: RemoteMissing, Aliases: []string{"lustre/remote-parent-entry-missing"}, Title: "remote object is not in REMOTE_PARENT_DIR", Severity: finding.Warning, Shape: finding.Mismatch,
@@ -27,7 +27,7 @@ var targetClasses = finding.Classes{
 		Explain: "By the FLD the object's FID belongs to another MDT, where clients look for it: its names give ENOENT. It was restored or copied to the wrong target, or its LMA is wrong. rewrite gives it a FID of the MDT " +
 			"that it is on, in its LMA, its names and the object index; not to directories that are in use, whose entries all tell of the old one. What else knows the FID (NFS handles, HSM, changelogs) no longer finds it.",
 		Actions: []finding.ActionDoc{actReport, actNewFID, actIgnore}, DependsOn: []string{DuplicateFID, DirentFIDMismatch}},
-	{ID: IndexMissing, Title: "object index lacks an object", Severity: finding.Warning, Shape: finding.Mismatch,
+	{ID: IndexMissing, Aliases: []string{"lustre/oi-lost"}, Title: "object index lacks an object", Severity: finding.Warning, Shape: finding.Mismatch,
 		Explain: "The object index (oi.16.*), by which an MDT finds an inode by its FID, has no entry for an object. OI scrub puts it in when the object is met.",
 		Actions: []finding.ActionDoc{actRewrite, actIgnore}, DependsOn: []string{DuplicateFID}},
 	{ID: IndexStale, Title: "object index has a wrong entry", Severity: finding.Warning, Shape: finding.Mismatch,
