@@ -121,7 +121,7 @@ func (g *grounds) required() {
 		name string
 		ino  uint32
 	}{{"PENDING", m.pending}, {"fld", m.fld}, {"last_rcvd", m.lastRcvd}, {"CONFIGS/mountdata", m.mountdata}} {
-		if n.ino == 0 {
+		if n.ino == 0 && (n.name != "fld" || g.index0()) { // 2.5 had it on MDT0000 only
 			g.wrong(kindOwnName, ext4.InoRoot, "%s is missing in the root of the target", n.name)
 		}
 	}

@@ -32,6 +32,7 @@ func testShape(given ...uint32) *shape {
 		s.indexes, s.remotes = append(s.indexes, index), append(s.remotes, 5)
 		s.dirdata, s.hasOI = append(s.dirdata, true), append(s.hasOI, true)
 		s.roots, s.early = append(s.roots, 3), append(s.early, false)
+		s.attrRoom = append(s.attrRoom, 3968)
 	}
 	for _, index := range []uint32{0, 1} {
 		if _, ok := s.places[index]; !ok {
@@ -101,9 +102,9 @@ func TestJudgeFiles(t *testing.T) {
 		"L=2 M=1 N=2: name lost": {make: func() *scene { s := sceneOf(2, "a"); s.record(in(dirA, "b"), free()); return s }, want: map[string]int{LostName: 1}},
 		"L=2 M=1 N=1: too many records": {make: func() *scene { s := sceneOf(1, "a"); s.record(in(dirA, "b"), free()); return s },
 			want: map[string]int{LinkRedundant: 1}},
-		"L=1 M=2 N=2: record lost": {make: func() *scene { s := sceneOf(2, "a"); s.name("b", 1); return s }, want: map[string]int{LinkMissing: 1}},
-		"L=1 M=2 N=2, overflow":    {make: func() *scene { s := sceneOf(2, "a"); s.name("b", 1); s.tenantOf().link.Overflow = 9; return s }},
-		"overflow, all fit":        {make: func() *scene { s := sceneOf(1, "a"); s.tenantOf().link.Overflow = 9; return s }, want: map[string]int{LinkOverflow: 1}},
+		"L=1 M=2 N=2: record lost":       {make: func() *scene { s := sceneOf(2, "a"); s.name("b", 1); return s }, want: map[string]int{LinkMissing: 1}},
+		"L=1 M=2 N=2, overflow, all fit": {make: func() *scene { s := sceneOf(2, "a"); s.name("b", 1); s.tenantOf().link.Overflow = 9; return s }, want: map[string]int{LinkOverflow: 1}},
+		"overflow, all fit":              {make: func() *scene { s := sceneOf(1, "a"); s.tenantOf().link.Overflow = 9; return s }, want: map[string]int{LinkOverflow: 1}},
 		"another name": {make: func() *scene {
 			s := sceneOf(1, "a")
 			s.tenantOf().link.Links = nil

@@ -167,8 +167,8 @@ func (j *judge) allFit(v *linkView) bool {
 	if len(v.unknown) > 0 && (!j.s.complete() || j.cut || len(want) < len(j.names)) {
 		return false
 	}
-	_, dropped := lustre.LinkEA{Links: want}.Encode(0)
-	return dropped == 0
+	b, dropped := lustre.LinkEA{Links: want}.Encode(0)
+	return dropped == 0 && len(b) <= j.s.attrRoom[v.o.mdt]
 }
 
 // linkFinding is a finding about the link EA.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"fettle/internal/format/ext4"
 	"fettle/internal/format/lustre"
 	"fettle/internal/store"
 )
@@ -25,11 +26,21 @@ type shape struct {
 	remotes []uint32       // inode number of REMOTE_PARENT_DIR by place, 0 if there is none
 	roots   []uint32       // inode number of ROOT by place
 	early   []bool         // by place: from before 2.4, see landmarks.early
-	indexes []uint32       // of the MDTs by place
-	dirdata []bool         // by place: names carry FIDs
-	hasOI   []bool         // by place: there is an object index
-	backups []bool         // by place: it is a file-level backup
-	blind   []string       // what of the given targets could not be looked at
+	// attrRoom is, by place, how long an attribute can be for sure that has to leave its inode.
+	attrRoom []int
+	indexes  []uint32 // of the MDTs by place
+	dirdata  []bool   // by place: names carry FIDs
+	hasOI    []bool   // by place: there is an object index
+	backups  []bool   // by place: it is a file-level backup
+	blind    []string // what of the given targets could not be looked at
+}
+
+// attrRoom is what an attribute block has room for beside its header and a small attribute; with ea_inode there is no such limit.
+func attrRoom(s *ext4.Superblock) int {
+	if s.HasIncompat(ext4.IncompatEAInode) {
+		return lustre.LinkEAMax
+	}
+	return int(s.BlockSize) - 128
 }
 
 // complete tells whether every MDT was given.
@@ -58,6 +69,7 @@ func (u *unit) survey() {
 		s.places[t.index] = i
 		s.remotes, s.indexes = append(s.remotes, t.marks.remote), append(s.indexes, t.index)
 		s.roots, s.early = append(s.roots, t.marks.root), append(s.early, t.marks.early(t.fs))
+		s.attrRoom = append(s.attrRoom, attrRoom(t.fs.Super()))
 		s.dirdata, s.hasOI = append(s.dirdata, t.fs.Super().Dirdata()), append(s.hasOI, len(t.marks.oi) > 0)
 		s.backups = append(s.backups, t.backup != nil)
 		if t.backup != nil {
