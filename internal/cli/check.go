@@ -62,7 +62,7 @@ With --json there is one line per finding on standard output, and a summary line
 	p.StringVar(&f.baseline, "baseline", "", "accept the findings listed in `FILE` (lines: CLASS PATH-OR-SUBJECT)")
 	p.StringArrayVar(&f.skip, "skip", nil, "do not report keys that match `PATTERN` (repeatable)")
 	p.StringArrayVar(&f.severities, "severity", nil, "`RULE` CLASS[:KEY]=SEVERITY or KEY=SEVERITY, the first that fits decides (repeatable)")
-	p.DurationVar(&f.interval, "checkpoint-every", check.DefaultInterval, "lose at most the work of `DURATION` when killed")
+	p.DurationVar(&f.interval, "checkpoint-every", check.DefaultInterval, "make a checkpoint every `DURATION`, which is about what is lost when the check is killed")
 	f.settings.add(p)
 	f.policyFlags.add(p)
 	f.applyFlags.add(p)

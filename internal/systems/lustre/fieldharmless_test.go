@@ -16,6 +16,7 @@ const (
 	agents      = "the content of an agent, beside its LMA, is not read by anybody; what e2fsck finds there it may mend"
 	pendings    = "an open file without a name is not judged: the server deletes it at its next start"
 	ownFiles    = "files of the target itself are found by name; a server that misses an attribute or an index entry of one makes it anew"
+	noType      = "servers up to 2.3 made names of their own that do not say the type"
 	ownNames    = "the server makes the file anew when it does not find it; nothing of the namespace is in it"
 	fixedNames  = ".lustre and what is in it have fixed names and FIDs, which the server makes anew"
 	foreign     = "the layout belongs to another system"
@@ -98,6 +99,7 @@ var harmless = []pardon{
 	{kinds: "local name lfsck_layout", why: ownNames}, {kinds: "local name nodemap", why: ownNames}, {kinds: "local name NIDTBL_VERSIONS", why: ownNames},
 	{kinds: "local name lov_objid", why: ownNames}, {kinds: "local name lov_objseq", why: ownNames}, {kinds: "local name quota_master", why: ownNames}, {kinds: "local name quota_slave", why: ownNames},
 	{kinds: "local name reply_data", why: ownNames}, {kinds: "local name update_log", why: ownNames}, {kinds: "local name update_log_dir", why: ownNames},
+	{kinds: "local name *", field: "type", ops: "zero minus", why: noType},
 	{kinds: "local name .", field: "type", why: onlyE2fsck}, {kinds: "local name ..", field: "type", why: onlyE2fsck},
 	{kinds: "last_rcvd", field: "transno", why: "counts what clients did; the server takes the highest that it meets"}, {kinds: "last_rcvd", field: "index", why: "of old releases; the UUID tells it"},
 	{kinds: "last_rcvd", field: "incompat", why: repairs}, {kinds: "seq_srv", field: "index", why: "the server writes its own"}, {kinds: "seq_ctl", field: "index", why: "the server writes its own"},

@@ -520,6 +520,7 @@ type pardon struct {
 }
 
 func (r *pardon) fits(c *cell) bool {
-	kind := r.kinds == c.kind || strings.HasPrefix(r.kinds, "*") && strings.HasSuffix(c.kind, r.kinds[1:])
+	kind := r.kinds == c.kind || strings.HasPrefix(r.kinds, "*") && strings.HasSuffix(c.kind, r.kinds[1:]) ||
+		strings.HasSuffix(r.kinds, "*") && strings.HasPrefix(c.kind, strings.TrimSuffix(r.kinds, "*"))
 	return kind && (r.field == "" || r.field == c.field) && (r.ops == "" || slices.Contains(strings.Fields(r.ops), c.op))
 }

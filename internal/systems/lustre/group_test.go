@@ -35,6 +35,9 @@ func TestFineRemote(t *testing.T) {
 		if s.remote = c.remote; c.far > 0 {
 			far(s)
 		}
+		if len(c.remote) > 0 {
+			s.objects[0].incompat |= lustre.LMAIRemoteParent
+		}
 		shape := testShape(0, 1)
 		got := s.fine(shape)
 		if got != c.want {

@@ -63,6 +63,7 @@ type partOut struct {
 	found, open         bytes.Buffer
 	groups, slow, multi int64
 	drafts              int64
+	since               int64 // claims since the last look at the clock. Of the worker alone
 	met                 int64 // groups that were handed over in this life; they come in the same order in each. Of the worker alone
 	skip                int64 // so many were judged in an earlier one
 	judged              int64 // in all
@@ -70,7 +71,7 @@ type partOut struct {
 	last                string
 }
 
-// lookEvery is how many groups of a partition lie between two looks at the clock.
+// lookEvery is how many claims of a partition lie between two looks at the clock.
 const lookEvery = 32
 
 // openGroup is a group that could not be judged yet.
@@ -148,9 +149,10 @@ func (m *matching) group(ctx context.Context, g match.Group) error {
 	if err := m.judge(ctx, g, out); err != nil {
 		return err
 	}
-	if out.met%lookEvery != 0 && g.Len < lookEvery {
+	if out.since += g.Len; out.since < lookEvery {
 		return nil
 	}
+	out.since = 0
 	switch {
 	case m.env.Due():
 		return m.checkpoint()

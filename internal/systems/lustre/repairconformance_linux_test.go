@@ -74,6 +74,7 @@ var classPolicies = map[string][]string{
 	"stripe-dangling":    {"lustre/dangling-name=recreate"},
 	"stripe-lost":        {"lustre/stripe-lost=recreate"},
 	"duplicate-fid":      {"lustre/duplicate-fid=quarantine"},
+	"wrong-mdt":          {"lustre/wrong-mdt=rewrite"},
 }
 
 // classCases has each recipe of the lab by itself, on images of either form in turn.

@@ -72,6 +72,9 @@ func (w *world) checkNames() (names, remote int) {
 				if !local.lma.Has(lustre.LMAIAgent) || local.lma.FID != n.fid || !o.lma.Has(lustre.LMAIRemoteParent) {
 					w.errorf("%q: agent %v, object %v", n.text, local.lma, o.lma)
 				}
+				if ext4.DirentTypeOf(local.in.Mode) != ext4.DirentTypeOf(o.in.Mode) {
+					w.errorf("%q: agent of mode %o, object of mode %o", n.text, local.in.Mode, o.in.Mode)
+				}
 				if w.mdts[o.mdt].parents[n.fid] != o.in.Number {
 					w.errorf("%v is not in REMOTE_PARENT_DIR", n.fid)
 				}
@@ -140,6 +143,9 @@ func (w *world) checkObject(m *mdt, s *seen) {
 	}
 	if s.lma.Has(lustre.LMAIStriped) && s.lmv == nil {
 		w.errorf("%v is striped and has no LMV", fid)
+	}
+	if s.lma.Has(lustre.LMAIRemoteParent) != (m.parents[fid] != 0) {
+		w.errorf("%v: LMA %v, entry of REMOTE_PARENT_DIR: inode %d", fid, s.lma, m.parents[fid])
 	}
 	if !s.in.IsDir() {
 		if int(s.in.Links) != len(names) {
