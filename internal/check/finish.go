@@ -118,6 +118,9 @@ func (e *engine) summarize(state runs.State, err error) Summary {
 	s.Notes = append(s.Notes, e.notes...)
 	for _, u := range e.units {
 		s.Notes = append(s.Notes, u.notes...)
+		if why := u.fixed(); why != "" && s.Verdict == finding.Damaged {
+			s.Fixed, s.Notes = true, append(s.Notes, why)
+		}
 		if u.unclear() {
 			s.Notes = append(s.Notes, u.prefix(say.Count(u.raced(), "finding")+" did not hold when read again, and what lies behind was not seen: check again, best when nobody writes to it"))
 		}

@@ -356,6 +356,16 @@ func (u *unitRun) unclear() bool {
 	return u.point.Done && u.err == nil && u.tally.verdict() == finding.Clean && u.raced() > 0
 }
 
+// fixed says why the unit cannot be repaired as it is, "" if it can be.
+func (u *unitRun) fixed() string {
+	if f, ok := u.unit.(store.Fixed); ok {
+		if why := f.Fixed(); why != "" {
+			return u.prefix(why)
+		}
+	}
+	return ""
+}
+
 // raced counts the findings that turned out not to hold.
 func (u *unitRun) raced() int { return len(u.races) + u.dropped }
 

@@ -49,7 +49,7 @@ func (a *App) next(r *runs.Run, sum runs.Summary) []string {
 	switch {
 	case sum.State == runs.Stopped || sum.State == runs.Running || sum.State == runs.Interrupted:
 		return []string{a.commandLine("resume", r.ID())}
-	case sum.Verdict == finding.Damaged:
+	case sum.Verdict == finding.Damaged && !sum.Fixed:
 		return []string{a.commandLine("plan", r.ID())}
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -22,7 +23,7 @@ func (a *App) newUndo() *cobra.Command {
 		Long: `Takes back what fettle apply did for a run, from the run's journal: every record gets its old content again, the last one
 written first. With sequence numbers only the steps that repaired these findings are taken back.
 
-"last" is the newest run, or the run whose repair that one verified.
+"last" is the newest run; if that is only a check, it is the newest repair of the same store.
 
 A record that somebody else has changed since stops the undo before anything is written. An undo that was interrupted is
 completed by calling it again, and so is a repair that was interrupted and is not wanted any more.`,
@@ -60,8 +61,9 @@ completed by calling it again, and so is a repair that was interrupted and is no
 	}, exitClean, exitUnrepaired, exitError, exitUsage, exitCancelled)
 }
 
-// findRepaired finds the run whose repair is to be taken back. A repair ends with a second check, which is the newest run
-// then: "last" means the run that it verifies, so that "apply last" can be followed by "undo last".
+// findRepaired finds the run whose repair is to be taken back. A repair ends with a second check, and people check once more: "last"
+// means the newest run that has a plan of its own, or else the newest repair of the same store, taken back or not. A repair behind
+// one that was taken back is never meant.
 func (a *App) findRepaired(name string) (*runs.Run, error) {
 	r, err := a.findRun(name)
 	if err != nil || name != "last" {
@@ -83,8 +85,14 @@ func (a *App) findRepaired(name string) (*runs.Run, error) {
 		return nil, err
 	}
 	for _, one := range all {
-		// Runs without a second check, or with one that cannot be read, are not what is looked for.
-		if v, err := readVerification(one); err == nil && v.Run == r.ID() {
+		if one.Broken() != nil || one.Spec().System != r.Spec().System || !slices.Equal(one.Spec().Paths, r.Spec().Paths) {
+			continue
+		}
+		st, err := repair.StateOf(one.Path())
+		if err != nil {
+			return nil, err
+		}
+		if st.State != repair.None && st.State != repair.PlannedState {
 			return one, nil
 		}
 	}

@@ -148,6 +148,9 @@ func (m *mending) conclude(again *runs.Run, sum runs.Summary, v *verification) (
 		return exitError, err
 	}
 	a.print("  %s", a.commandLine("findings", again.ID()))
+	if repaired > 0 && !m.forGood() {
+		a.print("  %s", a.commandLine("undo", m.run.ID()))
+	}
 	return code, nil
 }
 
@@ -193,13 +196,15 @@ func (m *mending) nothing() (int, error) {
 			pending[p.Seq] = true
 		}
 	}
-	left := 0
+	left, class := 0, ""
 	for f, err := range toRepair(m.run) {
 		if err != nil {
 			return exitError, err
 		}
 		if pending[f.Seq] && f.Counts() {
-			left++
+			if left++; class == "" {
+				class = f.Class
+			}
 		}
 	}
 	verdict, code := finding.Clean, exitClean
@@ -224,7 +229,8 @@ func (m *mending) nothing() (int, error) {
 	if err := a.sayLeft(m.run); err != nil {
 		return exitError, err
 	}
-	a.print("  %s", a.commandLine("plan", m.run.ID(), "--policy", "CLASS=ACTION"))
+	a.print("  %s", a.commandLine("explain", class))
+	a.print("  %s", a.commandLine("plan", m.run.ID(), "--policy", class+"=ACTION"))
 	return code, nil
 }
 

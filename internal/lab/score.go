@@ -215,8 +215,9 @@ func (rep *Report) WriteText(w io.Writer) error {
 func (rep *Report) WriteMarkdown(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# What the lab says about %s\n\n", rep.System)
-	fmt.Fprintf(&b, "Made by `fettle lab score --seeds %d --markdown`. Each store is made from a seed, injured, checked, repaired by the default\n"+
-		"actions, checked again, and the repair is taken back. Numbers are findings; the last two columns count stores.\n\n", rep.Seeds)
+	fmt.Fprintf(&b, "Made by `fettle lab score --system %s --seeds %d --markdown`. Each store is made from a seed, injured, checked, repaired by the default\n"+
+		"actions, or those that the name of a row ends in, checked again, and the repair is taken back. Numbers are findings; the last two columns count stores.\n"+
+		"A second check is clean if it finds nothing but what the actions leave as it is.\n\n", rep.System, rep.Seeds)
 	fmt.Fprintf(&b, "| %s |\n|---%s\n", strings.Join(columns, " | "), strings.Repeat("|---:", len(columns)-1)+"|")
 	for i := range rep.Rows {
 		fmt.Fprintf(&b, "| %s |\n", strings.Join(rep.Rows[i].cells(), " | "))

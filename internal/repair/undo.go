@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"fettle/internal/fault"
@@ -267,7 +268,7 @@ func (u *undoJob) check(ctx context.Context, w store.Writer, f File, s *scanned,
 	defer part.End()
 	// next holds, for every record seen so far, what an earlier step must have left in it.
 	next := map[record]sum{}
-	stays := map[record]int{} // records of later steps that stay applied
+	stays := map[record]*stepLog{} // records of later steps that stay applied
 	for i := len(s.steps) - 1; i >= 0; i-- {
 		st := s.steps[i]
 		if !concerns(s, i, taken) {
@@ -277,13 +278,13 @@ func (u *undoJob) check(ctx context.Context, w store.Writer, f File, s *scanned,
 			part.Did(1, 0)
 			at := record{c.Target, c.Addr}
 			if !taken[st] {
-				stays[at] = st.Step
+				stays[at] = st
 				return nil
 			}
 			if later, ok := stays[at]; ok {
 				return &fault.Error{Op: fmt.Sprintf("undo step %d", st.Step), Where: u.out.Unit, Kind: fault.Unrepaired,
-					Err:  fmt.Errorf("step %d also wrote record %s %s and stays", later, c.Target, c.Addr),
-					Hint: fmt.Sprintf("undo step %d too (name its findings), or the whole run", later)}
+					Err:  fmt.Errorf("step %d (%s) also wrote record %s %s and stays", later.Step, later.Title, c.Target, c.Addr),
+					Hint: u.stayHint(later)}
 			}
 			what, err := u.startsFrom(ctx, w, st, c, next)
 			if err != nil {
@@ -303,6 +304,19 @@ func (u *undoJob) check(ctx context.Context, w store.Writer, f File, s *scanned,
 		return conflictFault("undo", u.out.Unit, &bad)
 	}
 	return nil
+}
+
+// stayHint says how to take findings back whose records a later step wrote as well.
+func (u *undoJob) stayHint(later *stepLog) string {
+	if len(later.Findings) > 0 {
+		return fmt.Sprintf("name %s too, or undo the whole run", numbers(later.Findings))
+	}
+	var but []string
+	for _, seq := range u.cfg.Findings {
+		but = append(but, fmt.Sprintf("--policy %d=ignore", seq))
+	}
+	return fmt.Sprintf("step %d follows from all the others and has no findings that could be named: undo the whole run, then plan it again with %s and apply that",
+		later.Step, strings.Join(but, " "))
 }
 
 // startsFrom says what is wrong with the record that c wrote, "" if nothing is.

@@ -21,6 +21,7 @@ type Summary struct {
 	ByUnit  []UnitSummary  `json:"by_unit"`
 	Facts   map[string]any `json:"facts"` // of all units: numbers are added up, of other values the last wins
 	Notes   []string       `json:"notes"`
+	Fixed   bool           `json:"fixed,omitempty"` // damage was found in a unit that cannot be repaired as it is; a note says why
 	Error   string         `json:"error,omitempty"`
 	Seconds float64        `json:"duration_s"` // of all lives of the run
 	Records int64          `json:"records"`

@@ -49,6 +49,12 @@ type Unit interface {
 	Confirm(ctx context.Context, f *finding.Finding) (bool, error)
 }
 
+// Fixed is implemented by units that may be of a kind that is checked but never repaired, like a backup. Where it says something a check
+// that found damage says it too, and does not offer a plan. Plan and OpenWriter refuse on their own.
+type Fixed interface {
+	Fixed() string // which, why, and what to do instead, as the text of a note; "" if the unit can be repaired
+}
+
 // Target is one place: a file, an image, a rank's directory.
 type Target struct {
 	Name string `json:"name"` // short, unique in the unit

@@ -38,7 +38,7 @@ func (fs *FS) Refusals() []*Refusal {
 		list = append(list, &Refusal{Reason: reason, Hint: hint, Text: fs.name + ": " + fmt.Sprintf(format, args...)})
 	}
 	if s.Incompat&IncompatRecover != 0 {
-		add(ReasonRecovery, "mount it once with the file system's own server or kernel, or run e2fsck -E journal_only on a copy",
+		add(ReasonRecovery, "on a copy or snapshot: mount it once on a server of its own kind, or run that distribution's e2fsck -E journal_only",
 			"the journal was not replayed (needs_recovery)")
 	}
 	if names := unknownFeatures(s.Incompat); names != "" {

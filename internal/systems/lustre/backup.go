@@ -99,15 +99,36 @@ func (t *target) backupTarget() store.Target {
 	return out
 }
 
+// What is said of a backup where a repair is asked for.
+const (
+	backupFixed  = "it is a file-level backup, which is never changed"
+	backupAdvice = "restore it to a device or an image, check that and repair it"
+)
+
 // noRepair says why a unit with a backup is not repaired; nil if it has none.
 func (u *unit) noRepair() error {
+	if t := u.firstBackup(); t != nil {
+		return &fault.Error{Op: "repair", Where: t.path, Err: errors.New(backupFixed), Hint: backupAdvice, Kind: fault.Unrepaired}
+	}
+	return nil
+}
+
+// firstBackup gives the first target that is a backup, nil if none is.
+func (u *unit) firstBackup() *target {
 	for _, t := range u.targets {
 		if t.backup != nil {
-			return &fault.Error{Op: "repair", Where: t.path, Err: errors.New("it is a file-level backup, which is never changed"),
-				Hint: "restore it to a device or an image, check that and repair it", Kind: fault.Unrepaired}
+			return t
 		}
 	}
 	return nil
+}
+
+// Fixed implements store.Fixed.
+func (u *unit) Fixed() string {
+	if t := u.firstBackup(); t != nil {
+		return t.path + ": " + backupFixed + ": " + backupAdvice
+	}
+	return ""
 }
 
 // fromBackup tells whether a target is a file-level backup: its names have no FIDs, and link counts, '..' and inode numbers are made up.

@@ -15,6 +15,7 @@ const (
 	factSwept   = "by_mdt_phase1" // map of swept
 	factMatched = "by_mdt_phase2" // map of matched
 	factLast    = "last_judged"   // map with the FID of the object that was judged last
+	factFound   = "lfsck"         // map of all MDTs' counters of what was found, as LFSCK calls them
 )
 
 // swept is what the sweep met on one MDT.

@@ -134,8 +134,6 @@ func (m *matching) openSpools() (err error) {
 // facts tells how far the match is. No group is judged meanwhile, or partMu is held.
 func (m *matching) facts() {
 	m.shown.Store(time.Now().UnixNano())
-	m.env.Fact("checked_phase2", m.state.Slow)
-	m.env.Fact("multiple_linked_checked", m.state.Multi)
 	m.env.Fact(factMatched, m.state.ByMDT)
 	m.env.Fact(factLast, map[string]string{"fid": m.state.Last})
 }

@@ -9,6 +9,7 @@ import (
 
 	"fettle/internal/format/ext4"
 	"fettle/internal/format/ext4edit"
+	"fettle/internal/say"
 	"fettle/internal/store"
 )
 
@@ -175,10 +176,10 @@ func accountsTitle(target string, r *ext4edit.Recount, links bool) string {
 		is   bool
 		text string
 	}{
-		{set > 0, fmt.Sprintf("%d blocks marked as in use", set)},
-		{give > 0, fmt.Sprintf("%d blocks given back", give)},
-		{len(r.Inodes) > 0, fmt.Sprintf("%d inodes given back", len(r.Inodes))},
-		{len(r.Deleted) > 0, fmt.Sprintf("%d deleted inodes without links", len(r.Deleted))},
+		{set > 0, say.Count(int(set), "block") + " marked as in use"},
+		{give > 0, say.Count(int(give), "block") + " given back"},
+		{len(r.Inodes) > 0, say.Count(len(r.Inodes), "inode") + " given back"},
+		{len(r.Deleted) > 0, say.Count(len(r.Deleted), "deleted inode") + " without links"},
 		{len(r.Groups) > 0 || r.Super != nil, "free counts"},
 		{links, "the link count of REMOTE_PARENT_DIR"},
 		{len(r.Quota) > 0, "quota usage"},

@@ -262,9 +262,7 @@ func (r *reporting) counters() {
 			sums[c+"_inconsistent"] += n
 		}
 	}
-	for name, n := range sums {
-		r.env.Fact(name, n)
-	}
+	r.env.Fact(factFound, sums)
 }
 
 // harmDraft is the finding about damage to the file system below.

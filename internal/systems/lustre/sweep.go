@@ -322,7 +322,7 @@ func (s *sweeper) recall() error {
 	})
 }
 
-// facts shows what was met, under the names that LFSCK has for it where it has one, and for each MDT. No lane is at work, or mu is held.
+// facts shows what was met: in all, for people, and for each MDT, for LFSCK's counters. No lane is at work, or mu is held.
 func (s *sweeper) facts() {
 	s.shown = time.Now()
 	var c counts
@@ -336,8 +336,7 @@ func (s *sweeper) facts() {
 	for _, f := range []struct {
 		name string
 		n    int64
-	}{{"checked_phase1", c.Inodes}, {"directories", c.Dirs}, {"names", c.Names}, {"remote_names", c.Remote}, {"index_entries", c.Index},
-		{"striped_dirs_scanned", c.Masters}, {"striped_shards_scanned", c.Shards}} {
+	}{{"inodes", c.Inodes}, {"directories", c.Dirs}, {"names", c.Names}, {"remote_names", c.Remote}, {"index_entries", c.Index}} {
 		s.env.Fact(f.name, f.n)
 	}
 	s.env.Fact("mdts", len(s.targets))
