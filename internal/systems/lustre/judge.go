@@ -23,6 +23,13 @@ func judgeGroup(a *about, s *shape) []draft {
 	case 0:
 		j.absent()
 	case 1:
+		if j.impostor(&a.objects[0]) {
+			rest := *a
+			rest.objects = nil
+			j.about = &rest
+			j.absent()
+			break
+		}
 		j.present(&a.objects[0])
 	default:
 		j.present(j.duplicate())

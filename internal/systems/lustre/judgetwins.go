@@ -40,6 +40,27 @@ func (j *judge) duplicate() *object {
 	return o
 }
 
+// impostor tells whether the only inode that says that it is the object is another one with a wrong LMA: the index has the FID for an inode
+// that lost its LMA, nothing but its LMA takes this one for the object, and the one name that it knows leads to it under another FID. The
+// group of that FID tells what is wrong with it. To take it for the object would give the names of one file to another.
+func (j *judge) impostor(o *object) bool {
+	p, lost := j.nameless()
+	if !lost || p == (place{o.mdt, o.ino}) || slices.ContainsFunc(j.index, func(e indexed) bool { return e.mdt == o.mdt && e.ino == o.ino }) {
+		return false
+	}
+	for k := range j.names {
+		if n := &j.names[k]; n.mdt == o.mdt && n.ino == o.ino || slices.Contains(j.links(o), j.linkOf(k)) {
+			return false
+		}
+	}
+	for _, l := range j.links(o) {
+		if at := j.lookups[l]; at != nil && at.state == lookTaken && at.dir.mdt == o.mdt && at.entry.ino == o.ino && at.entry.fid != j.fid {
+			return true
+		}
+	}
+	return false
+}
+
 // backing counts the witnesses that mean an inode.
 func (j *judge) backing(o *object) (score int) {
 	if slices.Contains(j.index, indexed{o.mdt, o.ino, o.gen}) {

@@ -38,6 +38,7 @@ type planner struct {
 	made     map[lustre.FID]place   // objects that the plan makes
 	lost     map[int]place          // lost+found/MDTxxxx by place of the target
 	avoid    map[int][]uint32       // free inodes whose numbers names still have
+	denied   map[place]string       // inodes that turned out not to be the object that their LMA said, with its FID
 	back     []func()               // take back what the running decision did to the maps
 }
 
@@ -97,7 +98,7 @@ func (u *unit) Plan(ctx context.Context, work string, decisions []store.Decision
 		return nil, err
 	}
 	p := &planner{bench: b, u: u, outcomes: map[int]*store.Outcome{}, spare: map[spareKey]uint32{}, used: map[place]bool{},
-		dangles: map[lustre.FID]waiting{}, made: map[lustre.FID]place{}, lost: map[int]place{}, avoid: map[int][]uint32{}, full: 1 + len(decisions)/200}
+		dangles: map[lustre.FID]waiting{}, made: map[lustre.FID]place{}, denied: map[place]string{}, lost: map[int]place{}, avoid: map[int][]uint32{}, full: 1 + len(decisions)/200}
 	list, err := p.order(decisions)
 	if err != nil {
 		return nil, err

@@ -10,6 +10,9 @@ import (
 // act does what was decided about one finding and says what it leads to.
 func (p *planner) act() (string, error) {
 	x := p.doing
+	if at, ok := p.objectPlace(&x.d); ok && p.denied[at] == x.d.FID && x.d.FID != "" && takesForObject(x.f.Class) {
+		return "", left("inode %d of MDT%04x turned out not to be %s: check again after the repair", at.ino, p.u.indexes[at.mdt], x.d.FID)
+	}
 	result, err := p.actClass(x)
 	if err != nil || x.act == Keep {
 		return result, err
@@ -18,6 +21,16 @@ func (p *planner) act() (string, error) {
 		return "put right together with what caused it", nil
 	}
 	return result, nil
+}
+
+// takesForObject tells whether the repair of a class rests on it that the inode of the finding is the object.
+func takesForObject(class string) bool {
+	switch class {
+	case DirentInode, UnmatchedPair, LinkMissing, LinkCrashed, LinkInvalidParent, LinkRedundant, LinkRepeated, LinkOverflow,
+		Orphan, LostName, MultipleReferenced, DotdotMismatch, BadNlink:
+		return true
+	}
+	return false
 }
 
 func (p *planner) actClass(x *doing) (string, error) {
@@ -192,6 +205,12 @@ func (p *planner) inodeFID(x *doing, text string) (string, error) {
 			if m := lustre.LMVMagic(lmv); m == lustre.LMVMaster || m == lustre.LMVShard {
 				l.Incompat |= lustre.LMAIStriped
 			}
+		}
+	}
+	if was := l.FID.String(); had && l.FID != fid {
+		if _, there := p.denied[at]; !there {
+			p.denied[at] = was
+			p.back = append(p.back, func() { delete(p.denied, at) })
 		}
 	}
 	l.FID = fid

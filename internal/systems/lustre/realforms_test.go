@@ -29,6 +29,7 @@ const (
 	initDir   = "[0x240000402:0x2:0x0]"  // remote_dir/init.d
 	readme    = "[0x240000402:0x6:0x0]"  // init.d/README
 	functions = "[0x240000402:0x7:0x0]"  // init.d/functions
+	network   = "[0x240000402:0x8:0x0]"  // init.d/network
 	rc4       = "[0x240000402:0xb:0x0]"  // remote_dir/rc4.d
 	striped   = "[0x240000402:0x3c:0x0]" // ROOT/striped_dir_old, on MDT1
 	shard0    = "[0x240000400:0x3:0x0]"  // on MDT1
@@ -135,6 +136,10 @@ var realForms = []struct {
 		raw, _ := lustre.LinkEA{}.Add(fidFrom(initDir), "functions").Encode(0)
 		s.xset(functions, "link", raw[:len(raw)-4])
 	}, want: []string{LinkCrashed + " " + functions}},
+	{name: "LMA lost, and another file's LMA says that it is that object", do: func(s *surgery) {
+		s.must(s.write(1, address(recLMA, s.at(network).ino), encode(lmaRecord{FID: functions})))
+		s.xset(functions, "lma", nil)
+	}, want: []string{MissingLMA + " " + functions, DirentFIDMismatch + " " + functions}},
 	{name: "link count of a file 5", do: func(s *surgery) { s.links(s.at(functions), 4) }, want: []string{BadNlink + " " + functions}},
 	{name: "link count of a file 0", do: func(s *surgery) { s.links(s.at(functions), -1) }, want: []string{BadNlink + " " + functions}},
 	{name: "one of two names lost (26a)", do: func(s *surgery) {
