@@ -65,12 +65,19 @@ func (t *target) admit(ignoreJournal bool) error {
 		case r.Reason == ext4.ReasonRecovery && ignoreJournal:
 			t.stale = r.Text
 		case r.Reason == ext4.ReasonRecovery:
-			return &fault.Error{Op: "open", Where: t.path, Err: r, Hint: r.Hint + "; to look at it as it is: --set " + SetJournal + "=ignore"}
+			return &fault.Error{Op: "open", Where: t.path, Err: t.refused(r), Hint: r.Hint + "; to look at it as it is: --set " + SetJournal + "=ignore"}
 		default:
-			return &fault.Error{Op: "open", Where: t.path, Err: r, Hint: r.Hint}
+			return &fault.Error{Op: "open", Where: t.path, Err: t.refused(r), Hint: r.Hint}
 		}
 	}
 	return nil
+}
+
+// refused is a refusal without the path, which the error that it goes into tells.
+func (t *target) refused(r *ext4.Refusal) *ext4.Refusal {
+	out := *r
+	out.Text = strings.TrimPrefix(r.Text, t.path+": ")
+	return &out
 }
 
 // close closes the target.
