@@ -2,6 +2,7 @@ package ext4edit
 
 import (
 	"errors"
+	"slices"
 
 	"fettle/internal/format/ext4"
 )
@@ -146,10 +147,10 @@ func (e *Edit) freeBlock(block uint64) error {
 
 // allocInode takes the first free inode of a group or of those behind it. Inodes are taken from the lowest on, so that the part of a
 // table that was never written stays at its end.
-func (e *Edit) allocInode(start uint32, dir bool) (uint32, error) {
+func (e *Edit) allocInode(start uint32, dir bool, not []uint32) (uint32, error) {
 	var passed error
 	for i := range e.view.Groups() {
-		ino, err := e.allocInodeIn((start+i)%e.view.Groups(), dir)
+		ino, err := e.allocInodeIn((start+i)%e.view.Groups(), dir, not)
 		switch {
 		case err == nil && ino != 0:
 			return ino, nil
@@ -165,7 +166,7 @@ func (e *Edit) allocInode(start uint32, dir bool) (uint32, error) {
 	return 0, ErrNoSpace
 }
 
-func (e *Edit) allocInodeIn(g uint32, dir bool) (uint32, error) {
+func (e *Edit) allocInodeIn(g uint32, dir bool, not []uint32) (uint32, error) {
 	d, err := e.group(g)
 	if err != nil || d.FreeInodes == 0 {
 		return 0, err
@@ -177,6 +178,10 @@ func (e *Edit) allocInodeIn(g uint32, dir bool) (uint32, error) {
 	for bit := range per {
 		ino := g*per + bit + 1
 		if ino < e.sb.FirstIno || getBit(d.inodes, int(bit)) {
+			continue
+		}
+		// One that was never used is not passed over: it would come into the part of the table that was, and nobody wrote it.
+		if written := int64(per) - int64(d.ItableUn); (!e.usesUninit() || int64(bit) < written) && slices.Contains(not, ino) {
 			continue
 		}
 		if ino > e.view.Inodes() {

@@ -46,6 +46,35 @@ func TestWriteFile(t *testing.T) {
 	}
 }
 
+// Inodes that are to stay free are passed over, also those at the end of the part of a table that was used.
+func TestPassOver(t *testing.T) {
+	for _, v := range variants {
+		img := makeImage(t, v)
+		e := openEdit(t, img)
+		var made []uint32
+		for range 6 {
+			ino, err := e.AllocInode(NewInode{Mode: ext4.ModeRegular})
+			if err != nil {
+				t.Fatal(err)
+			}
+			made = append(made, ino)
+		}
+		for _, ino := range made {
+			if err := e.FreeInode(ino); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, err := e.AllocInode(NewInode{Mode: ext4.ModeRegular, Not: made[:3]})
+		if err != nil || got != made[3] {
+			t.Errorf("%s: inode %d and not %d: %v", v.name, got, made[3], err)
+		}
+		if _, err := e.InsertName(ext4.InoRoot, Name{Name: []byte("made"), Inode: got, Type: ext4.TypeRegular}); err != nil {
+			t.Fatal(err)
+		}
+		undo(t, e, img, fsck(t, e, img))
+	}
+}
+
 // Symbolic links, FIFOs and sockets are made as e2fsck expects them.
 func TestNewInodes(t *testing.T) {
 	for _, v := range variants {

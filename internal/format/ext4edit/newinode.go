@@ -17,6 +17,8 @@ type NewInode struct {
 	Project    uint32
 	Generation uint32 // 0 means one more than the inode had before
 	Links      uint16 // 0 means 1, for directories 2
+	// Not lists free inodes that are passed over, but for those that were never used.
+	Not []uint32
 }
 
 // AllocInode makes an inode: an empty regular file, a short symbolic link, a FIFO or a socket. Nothing names it yet, so its link count is wrong until a
@@ -52,7 +54,7 @@ func (e *Edit) newInode(n NewInode) (*ext4.Inode, error) {
 	if near > e.view.Inodes() {
 		return nil, invalid("inode %d of %d", near, e.view.Inodes())
 	}
-	ino, err := e.allocInode((near-1)/e.sb.InodesPerGroup, dir)
+	ino, err := e.allocInode((near-1)/e.sb.InodesPerGroup, dir, n.Not)
 	if err != nil {
 		return nil, err
 	}

@@ -127,6 +127,7 @@ func TestTar(t *testing.T) {
 		{"absolute paths lose the slash", []entry{file("/ROOT//./a", "")}, []string{`ROOT/a 0100640 0 ""`}, 0},
 		{"out of the top", []entry{file("../a", ""), file("ROOT/../../b", ""), link("c", "../a"), file("ok", "")}, []string{`ok 0100640 0 ""`}, 3},
 		{"long names", []entry{file(strings.Repeat("n", 256), ""), file(strings.Repeat("n", 255), "")}, []string{strings.Repeat("n", 255) + ` 0100640 0 ""`}, 1},
+		{"too deep", []entry{file(strings.Repeat("d/", 4000)+"f", ""), link("c", strings.Repeat("d/", 4000)+"f"), file("ok", "")}, []string{`ok 0100640 0 ""`}, 2},
 		{"deep", []entry{file(long, "")}, []string{long + ` 0100640 0 ""`}, 0},
 		{"the same twice", []entry{file("a", "1"), file("a", "2")}, []string{`a 0100640 1 "1"`, `a 0100640 1 "2"`}, 0},
 		{"a link without a target", []entry{link("a", "./")}, nil, 1},

@@ -33,6 +33,10 @@ const (
 // maxName is the longest name of a directory entry, in bytes.
 const maxName = 255
 
+// maxDepth is how deep directories may lie in each other. Of a tree a directory is open for each level; a member of an archive could
+// make half a million directories with one name otherwise.
+const maxDepth = 4000
+
 // Xattr is an attribute. Its name is without the prefix "trusted.".
 type Xattr struct {
 	Name  string
@@ -91,8 +95,8 @@ func Open(path string) (Reader, error) {
 	return openTar(path)
 }
 
-// split takes a path apart. ok is false when it leads out of the top or has a name that no directory can hold; slashes at the begin are
-// ignored, as by tar.
+// split takes a path apart. why says that it leads out of the top, has a name that no directory can hold, or is too deep; slashes at the
+// begin are ignored, as by tar.
 func split(path string) (parts []string, why string) {
 	for part := range strings.SplitSeq(path, "/") {
 		switch {
@@ -104,6 +108,9 @@ func split(path string) (parts []string, why string) {
 			return nil, fmt.Sprintf("a name of %d bytes", len(part))
 		case strings.IndexByte(part, 0) >= 0:
 			return nil, "a name with a zero byte"
+		}
+		if len(parts) == maxDepth {
+			return nil, fmt.Sprintf("more than %d directories lie in each other", maxDepth)
 		}
 		parts = append(parts, part)
 	}

@@ -12,9 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxDepth is how deep directories may lie in each other: a directory is open for each level.
-const maxDepth = 4000
-
 // maxList is the longest list of attribute names that Linux gives, in bytes.
 const maxList = 64 << 10
 
@@ -28,7 +25,8 @@ type treeReader struct {
 	parts []string
 	names map[inode][]string // first name of files with several
 	begun bool
-	now   string // the current member as a path of the process
+	now   string   // the current member as a path of the process
+	at    []string // its parts
 	st    unix.Stat_t
 	list  []byte
 }
@@ -104,7 +102,7 @@ func (r *treeReader) first() (*Member, error) {
 	top := &r.stack[0]
 	var err error
 	if top.names, err = readNames(top.f); err != nil {
-		return nil, r.fail(err)
+		return nil, r.fail(bare(err))
 	}
 	m := r.member(nil)
 	m.Xattrs, err = r.xattrs(fdPath(int(top.f.Fd()), ""))
@@ -115,7 +113,12 @@ func (r *treeReader) first() (*Member, error) {
 }
 
 func (r *treeReader) fail(err error) error {
-	return fmt.Errorf("read %s/%s: %w", r.path, strings.Join(r.parts, "/"), err)
+	return r.failAt("read", r.parts, err)
+}
+
+// failAt says what could not be done with what. Names are quoted: they can hold anything.
+func (r *treeReader) failAt(what string, parts []string, err error) error {
+	return fmt.Errorf("%s %s/%.500q: %w", what, r.path, strings.Join(parts, "/"), err)
 }
 
 // readNames lists a directory in the order of its names.
@@ -130,10 +133,10 @@ func (r *treeReader) take(dir int, name string) (*Member, error) {
 	parts := append(slices.Clone(r.parts), name)
 	path := strings.Join(parts, "/")
 	if err := unix.Fstatat(dir, name, &r.st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return nil, fmt.Errorf("look at %s/%s: %w", r.path, path, err)
+		return nil, r.failAt("look at", parts, err)
 	}
 	m := r.member(parts)
-	r.now = fdPath(dir, name)
+	r.now, r.at = fdPath(dir, name), parts
 	switch {
 	case m.IsDir():
 		if uint64(r.st.Dev) != r.dev {
@@ -156,16 +159,25 @@ func (r *treeReader) take(dir int, name string) (*Member, error) {
 	if m.Mode&ModeType == ModeSymlink {
 		to, err := os.Readlink(r.now)
 		if err != nil {
-			return nil, fmt.Errorf("read the symbolic link %s/%s: %w", r.path, path, err)
+			return nil, r.failAt("read the symbolic link", parts, bare(err))
 		}
 		m.Target = to
 	}
 	var err error
 	m.Xattrs, err = r.xattrs(r.now)
 	if err != nil {
-		return nil, fmt.Errorf("read attributes of %s/%s: %w", r.path, path, err)
+		return nil, r.failAt("read attributes of", parts, err)
 	}
 	return m, nil
+}
+
+// bare is an error without the path of the process, which means nothing to people.
+func bare(err error) error {
+	var pe *os.PathError
+	if errors.As(err, &pe) {
+		return pe.Err
+	}
+	return err
 }
 
 // enter makes a directory the one that is walked next.
@@ -182,7 +194,7 @@ func (r *treeReader) enter(dir int, name string, m *Member) error {
 		return r.fail(errors.Join(err, errors.New("the directory changed while it was read")))
 	}
 	if top.names, err = readNames(f); err != nil {
-		return r.fail(err)
+		return r.fail(bare(err))
 	}
 	if m.Xattrs, err = r.xattrs(fdPath(int(f.Fd()), "")); err != nil {
 		return r.fail(err)
@@ -249,13 +261,18 @@ func (r *treeReader) Content(most int64) ([]byte, error) {
 		fd, err = unix.Open(r.now, flags, 0)
 	}
 	if err != nil {
-		return nil, r.fail(err)
+		return nil, r.failAt("read", r.at, err)
 	}
 	f := os.NewFile(uintptr(fd), r.now)
 	defer f.Close()
+	// A FIFO or a device that took the name meanwhile is not read: that could last for ever.
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Ino != r.st.Ino || st.Dev != r.st.Dev || st.Mode != r.st.Mode {
+		return nil, r.failAt("read", r.at, errors.Join(err, errors.New("the file was replaced while the directory was read")))
+	}
 	b, err := io.ReadAll(io.LimitReader(f, most))
 	if err != nil {
-		return nil, r.fail(err)
+		return nil, r.failAt("read", r.at, bare(err))
 	}
 	return b, nil
 }

@@ -25,9 +25,10 @@ type planner struct {
 	*bench
 	u        *unit
 	steps    []store.Step
-	open     bool // the last step takes more changes
-	touched  bool // the running decision changed something
-	full     int  // findings after which a step takes no more groups
+	open     bool              // the last step takes more changes
+	inStep   map[recordKey]int // places of the changes of the last step
+	touched  bool              // the running decision changed something
+	full     int               // findings after which a step takes no more groups
 	doing    *doing
 	outcomes map[int]*store.Outcome
 	loss     int64
@@ -39,8 +40,11 @@ type planner struct {
 	lost     map[int]place          // lost+found/MDTxxxx by place of the target
 	avoid    map[int][]uint32       // free inodes whose numbers names still have
 	denied   map[place]string       // inodes that turned out not to be the object that their LMA said, with its FID
-	back     []func()               // take back what the running decision did to the maps
+	back     []func()               // take back what the running decision did to the maps and the steps, the last one first
 }
+
+// recordKey names a record of the targets.
+type recordKey struct{ target, addr string }
 
 // waiting is a name whose object is gone, and the finding about it.
 type waiting struct {
@@ -213,15 +217,10 @@ func (p *planner) crowded() bool {
 // cut ends the open step: what follows is written after it.
 func (p *planner) cut() { p.open = false }
 
-// decide carries out one decision as a whole, or not at all.
+// decide carries out one decision as a whole, or not at all. What that costs must not depend on how long the plan is already.
 func (p *planner) decide(x *doing) error {
 	p.doing, p.back, p.touched = x, nil, false
-	was := *p
-	var last []store.Change
-	var about []int
-	if n := len(p.steps); n > 0 {
-		last, about = slices.Clone(p.steps[n-1].Changes), slices.Clone(p.steps[n-1].Findings)
-	}
+	open, loss, notes := p.open, p.loss, p.notes
 	var result string
 	err := p.together(0, func() (err error) {
 		result, err = p.act()
@@ -234,10 +233,7 @@ func (p *planner) decide(x *doing) error {
 		for _, back := range slices.Backward(p.back) {
 			back()
 		}
-		p.steps, p.open, p.loss, p.notes = was.steps, was.open, was.loss, was.notes
-		if n := len(p.steps); n > 0 {
-			p.steps[n-1].Changes, p.steps[n-1].Findings = last, about
-		}
+		p.open, p.loss, p.notes = open, loss, notes
 		result, x.loses = "left: "+reason(err), ""
 	}
 	p.outcomes[x.f.Seq] = &store.Outcome{Seq: x.f.Seq, Action: x.act, Result: result, Loses: x.loses}
@@ -303,31 +299,47 @@ func (p *planner) set(mdt int, addr string, after store.Bytes, note string) erro
 // add puts a change into the open step. A record that the step changes already gets its last content at once, unless that rests on other
 // changes of the step (what a name leads to has to be there): then another step begins.
 func (p *planner) add(c store.Change) {
+	key := recordKey{c.Target, c.Addr}
 	if p.open {
 		last := &p.steps[len(p.steps)-1]
-		i := slices.IndexFunc(last.Changes, func(o store.Change) bool { return o.Target == c.Target && o.Addr == c.Addr })
-		if kind, _, _ := strings.Cut(c.Addr, "/"); i >= 0 && last.Changes[i].After != nil && c.After != nil && kind != recDirent && kind != recDotdot && kind != recInode && kind != recOI {
+		i, twice := p.inStep[key]
+		if kind, _, _ := strings.Cut(c.Addr, "/"); twice && last.Changes[i].After != nil && c.After != nil && kind != recDirent && kind != recDotdot && kind != recInode && kind != recOI {
+			at, had := len(p.steps)-1, last.Changes[i].After
+			p.back = append(p.back, func() { p.steps[at].Changes[i].After = had })
 			last.Changes[i].After = c.After
 			p.credit(last)
 			return
 		}
-		p.open = i < 0
+		p.open = !twice
 	}
 	if !p.open {
+		before := p.inStep
+		p.back = append(p.back, func() { p.steps, p.inStep = p.steps[:len(p.steps)-1], before })
 		p.steps = append(p.steps, store.Step{ID: len(p.steps) + 1, Title: p.title()})
-		p.open = true
+		p.open, p.inStep = true, map[recordKey]int{}
 	}
-	s := &p.steps[len(p.steps)-1]
+	at := len(p.steps) - 1
+	s := &p.steps[at]
+	p.back = append(p.back, func() {
+		p.steps[at].Changes = p.steps[at].Changes[:len(p.steps[at].Changes)-1]
+		delete(p.inStep, key)
+	})
+	p.inStep[key] = len(s.Changes)
 	s.Changes = append(s.Changes, c)
 	p.credit(s)
 }
 
-// credit notes that the step repairs the finding that is being dealt with.
+// credit notes that the step repairs the finding that is being dealt with. A decision is carried out once, and only the last step grows,
+// so that the finding can only be the last one of it.
 func (p *planner) credit(s *store.Step) {
 	p.touched = true
-	if !slices.Contains(s.Findings, p.doing.f.Seq) {
-		s.Findings = append(s.Findings, p.doing.f.Seq)
+	n := len(s.Findings)
+	if n > 0 && s.Findings[n-1] == p.doing.f.Seq {
+		return
 	}
+	at := len(p.steps) - 1
+	p.back = append(p.back, func() { p.steps[at].Findings = p.steps[at].Findings[:n] })
+	s.Findings = append(s.Findings, p.doing.f.Seq)
 }
 
 // title is what a step is for: the finding that its group began with.

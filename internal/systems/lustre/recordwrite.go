@@ -251,7 +251,7 @@ func (b *bench) allocate(mdt int, rec *inodeRecord) (uint32, error) {
 	if err != nil {
 		return 0, err
 	}
-	n := ext4edit.NewInode{Near: rec.Near, Mode: rec.Mode}
+	n := ext4edit.NewInode{Near: rec.Near, Mode: rec.Mode, Not: rec.Not}
 	if typ == ext4.TypeDir {
 		fid, err := bigFID(rec.UpFID)
 		if err != nil {

@@ -3,6 +3,7 @@ package mdtimage
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"fettle/internal/format/ext4"
 	"fettle/internal/systems/lustre/mkldiskfs"
@@ -85,8 +86,8 @@ func (f *finisher) resolve() error {
 		return nil
 	}
 	for i := range f.links {
-		if k := &f.links[i]; k.path != nil {
-			k.of, _ = f.lookup(k.path) // what is nowhere is in no directory, which none has the number of
+		if k := &f.links[i]; k.path != "" {
+			k.of, _ = f.lookup(strings.Split(k.path, "/")) // what is nowhere is in no directory, which none has the number of
 		}
 		if key := f.links[i].of; f.targets[key] == nil {
 			f.targets[key] = &found{}
@@ -186,7 +187,11 @@ func (f *finisher) further(r record) (ino uint32, typ uint8, err error) {
 	if ino, typ = f.target(link); ino != 0 {
 		return ino, typ, nil
 	}
-	f.lost.add(f.out.origins.name(r.dir, r.name))
+	first := ""
+	if f.lost.n == 0 { // to find its path takes long where directories lie deep
+		first = f.out.origins.name(r.dir, r.name)
+	}
+	f.lost.add(first)
 	if ino, err = f.img.AllocInode(false); err != nil {
 		return 0, 0, err
 	}

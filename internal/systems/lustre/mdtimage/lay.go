@@ -44,6 +44,9 @@ const (
 	maxTotal   = 256 << 20 // of all
 )
 
+// maxAhead bounds what is remembered of hard links to names whose directories have not come yet, in bytes. tar writes none; those above it lead to nothing.
+const maxAhead = 64 << 20
+
 // Image is a backup that is laid out.
 type Image struct {
 	f       *os.File
@@ -77,7 +80,7 @@ type dirKey struct {
 // further is a further name of a file that has several.
 type further struct {
 	of   dirKey
-	path []string // of the other name, if its directory has not come yet
+	path string // of the other name, if its directory has not come yet
 }
 
 // dirNode is a directory with the one that it is in.
@@ -93,6 +96,7 @@ type layer struct {
 	dirs    map[dirKey]uint32
 	nodes   []dirNode // ascending by ino
 	links   []further
+	ahead   int      // bytes of paths in links
 	near    []string // parts of the directory that was met last
 	nearIno uint32
 
@@ -173,7 +177,7 @@ func (l *layer) members(ctx context.Context) error {
 			return err
 		}
 		if err := l.take(m); err != nil {
-			return fmt.Errorf("lay out %s: %w", m.Path(), err)
+			return fmt.Errorf("lay out %.500q: %w", m.Path(), err)
 		}
 		if n%512 != 0 {
 			continue
@@ -224,9 +228,12 @@ func (l *layer) take(m *mdtbackup.Member) error {
 		if slices.Equal(m.Same, m.Parts) {
 			return nil // a name is what it is
 		}
-		link := further{path: m.Same}
+		link := further{}
 		if key, ok := l.lookup(m.Same); ok {
-			link = further{of: dirKey{key.dir, strings.Clone(key.name)}}
+			link.of = dirKey{key.dir, strings.Clone(key.name)}
+		} else if path := strings.Join(m.Same, "/"); l.ahead+len(path) <= maxAhead {
+			link.path = path
+			l.ahead += len(path)
 		}
 		l.links = append(l.links, link)
 		return l.names.add(record{dir: up, name: name, ino: uint32(len(l.links) - 1), typ: typeLink})
