@@ -232,8 +232,7 @@ func (l *layer) take(m *mdtbackup.Member) error {
 		if key, ok := l.lookup(m.Same); ok {
 			link.of = dirKey{key.dir, strings.Clone(key.name)}
 		} else if path := strings.Join(m.Same, "/"); l.ahead+len(path) <= maxAhead {
-			link.path = path
-			l.ahead += len(path)
+			link.path, l.ahead = path, l.ahead+len(path)
 		}
 		l.links = append(l.links, link)
 		return l.names.add(record{dir: up, name: name, ino: uint32(len(l.links) - 1), typ: typeLink})
