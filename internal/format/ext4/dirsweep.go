@@ -15,10 +15,11 @@ const (
 // SweepDirBlocks reads directory blocks in the order in which next gives them and hands each to fn with its content. When they come
 // sorted by Physical, neighbours are read together, so that the directories of a whole file system are read in storage order.
 // The content is valid until fn returns. Blocks that cannot be read are reported and left out, as with Dir. The sweep ends early with
-// fn's error, the context's, or one of reading. Memory is 1 MiB; several sweeps may run at once.
+// fn's error, the context's, or one of reading. Memory is what one read takes, at most 1 MiB;
+// several sweeps may run at once.
 func (fs *FS) SweepDirBlocks(ctx context.Context, next func() (DirBlock, bool), fn func(DirBlock, []byte) error, report Report) error {
 	bs := uint64(fs.sb.BlockSize)
-	w := dirSweeper{fs: fs, fn: fn, report: report, buf: make([]byte, max(dirRead, bs)), list: make([]DirBlock, 0, max(dirRead/bs, 1))}
+	w := dirSweeper{fs: fs, fn: fn, report: report, most: max(dirRead, bs)}
 	for {
 		b, ok := next()
 		if !ok {
@@ -43,7 +44,8 @@ type dirSweeper struct {
 	fs     *FS
 	fn     func(DirBlock, []byte) error
 	report Report
-	buf    []byte
+	most   uint64     // bytes of one read
+	buf    []byte     // of the last read; grows up to most
 	list   []DirBlock // ascending by Physical, all within one read
 }
 
@@ -54,7 +56,7 @@ func (w *dirSweeper) fits(b DirBlock) bool {
 	}
 	bs := uint64(w.fs.sb.BlockSize)
 	first, last := w.list[0].Physical, w.list[len(w.list)-1].Physical
-	return len(w.list) < cap(w.list) && b.Physical >= last && b.Physical-last <= dirGap/bs+1 && (b.Physical-first+1)*bs <= uint64(len(w.buf))
+	return uint64(len(w.list)) < w.most/bs && b.Physical >= last && b.Physical-last <= dirGap/bs+1 && (b.Physical-first+1)*bs <= w.most
 }
 
 // flush reads what was gathered and hands it out.
@@ -68,7 +70,8 @@ func (w *dirSweeper) flush(ctx context.Context) error {
 	defer func() { w.list = w.list[:0] }()
 	bs := uint64(w.fs.sb.BlockSize)
 	first := w.list[0].Physical
-	buf := w.buf[:(w.list[len(w.list)-1].Physical-first+1)*bs]
+	w.buf = room(w.buf, int((w.list[len(w.list)-1].Physical-first+1)*bs), int(w.most))
+	buf := w.buf
 	whole := w.fs.readAt(buf, w.fs.offset(first))
 	if whole != nil && !skippable(whole) {
 		return fmt.Errorf("directory blocks: %w", whole)

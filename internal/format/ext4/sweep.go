@@ -35,7 +35,8 @@ const (
 
 // SweepInodes reads all inode tables in storage order with large reads and hands out inodes that are in use. The Inode and its
 // Raw are used again after fn returned. With several workers fn is called concurrently: Inode.Worker tells the callers apart, and
-// order holds within a group only. Reserved inodes are handed out as well when they are in use. Memory is 2 MiB per worker.
+// order holds within a group only. Reserved inodes are handed out as well when they are in use. Memory is what one read takes, at most
+// 2 MiB per worker, so that many short sweeps of a small file system cost little.
 //
 // Damaged tables are reported and skipped. The sweep ends early with fn's error, the context's, or one of reading the input that
 // is not the end of a truncated one and not a bad sector (EIO): those are reported.
@@ -119,16 +120,24 @@ type sweeper struct {
 	fs     *FS
 	o      SweepOptions
 	fn     func(*Inode) error
-	buf    []byte
+	most   uint32 // inodes of one read
+	buf    []byte // of the last read; grows up to most inodes
 	bitmap []byte
 	in     Inode
 }
 
 func newSweeper(fs *FS, worker int, o SweepOptions, fn func(*Inode) error) *sweeper {
-	size := min(sweepRead, int(fs.sb.InodesPerGroup)*int(fs.sb.InodeSize))
-	w := &sweeper{fs: fs, o: o, fn: fn, buf: make([]byte, size), bitmap: make([]byte, fs.sb.BlockSize)}
+	w := &sweeper{fs: fs, o: o, fn: fn, most: min(sweepRead/fs.sb.InodeSize, fs.sb.InodesPerGroup), bitmap: make([]byte, fs.sb.BlockSize)}
 	w.in.Worker = worker
 	return w
+}
+
+// room gives n bytes of a buffer, or of a larger one when it is too small. It grows by doubling, up to most bytes; n is at most most.
+func room(buf []byte, n, most int) []byte {
+	if n > cap(buf) {
+		buf = make([]byte, max(n, min(2*cap(buf), most)))
+	}
+	return buf[:n]
 }
 
 // plan says how many inodes of a group's table are to be looked at and whether the bitmap can be used to choose among them.
@@ -235,13 +244,12 @@ func (w *sweeper) group(ctx context.Context, g uint32, done func(Position)) erro
 	return nil
 }
 
-// window gives the next stretch [from, to) of inodes to read: from the next one in use, as long as gaps are short and the buffer
+// window gives the next stretch [from, to) of inodes to read: from the next one in use, as long as gaps are short and one read
 // holds it.
 func (w *sweeper) window(idx, count uint32, choose bool) (from, to uint32) {
 	size := w.fs.sb.InodeSize
-	most := uint32(len(w.buf)) / size
 	if !choose {
-		return idx, min(idx+most, count)
+		return idx, min(idx+w.most, count)
 	}
 	for idx < count && w.bitmap[idx/8]&(1<<(idx%8)) == 0 {
 		if idx%8 == 0 && w.bitmap[idx/8] == 0 {
@@ -252,7 +260,7 @@ func (w *sweeper) window(idx, count uint32, choose bool) (from, to uint32) {
 	}
 	from, to = idx, idx+1
 	gap := max(sweepGap/size, 1)
-	for i := to; i < min(count, from+most) && i-to < gap; i++ {
+	for i := to; i < min(count, from+w.most) && i-to < gap; i++ {
 		if w.bitmap[i/8]&(1<<(i%8)) != 0 {
 			to = i + 1
 		}
@@ -263,7 +271,8 @@ func (w *sweeper) window(idx, count uint32, choose bool) (from, to uint32) {
 // read reads inodes [from, to) of a table and hands out those in use. What a bad sector hides is tried block by block.
 func (w *sweeper) read(d GroupDesc, from, to uint32, useBitmap bool) error {
 	fs, size := w.fs, w.fs.sb.InodeSize
-	buf := w.buf[:(to-from)*size]
+	w.buf = room(w.buf, int((to-from)*size), int(w.most*size))
+	buf := w.buf
 	at := fs.offset(d.InodeTable) + int64(from)*int64(size)
 	err := fs.readAt(buf, at)
 	if err == nil {

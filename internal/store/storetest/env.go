@@ -13,7 +13,7 @@ import (
 	"fettle/internal/store"
 )
 
-// testEnv is the smallest store.Env: it keeps everything in memory, always wants a checkpoint, and never stops a pass.
+// testEnv is the smallest store.Env: it keeps everything in memory, wants checkpoints, and stops a pass only when it is told to.
 type testEnv struct {
 	mu      sync.Mutex
 	unit    string
@@ -23,6 +23,7 @@ type testEnv struct {
 	bad     []error
 	stopAt  int // Did returns errStop at this call; 0 means never
 	calls   int
+	asked   int    // Dues so far
 	state   []byte // what the running pass saved
 	kept    int    // findings that are part of state
 }
@@ -39,6 +40,7 @@ func Check(t testing.TB, u store.Unit, classes ...finding.Class) []finding.Findi
 		if err := p.Run(t.Context(), env); err != nil {
 			t.Fatalf("unit %s, pass %s: %v", u.ID(), p.Name, err)
 		}
+		env.state, env.kept = nil, len(env.found) // a checkpoint is of one pass
 	}
 	for _, err := range env.bad {
 		t.Errorf("unit %s: %v", u.ID(), err)
@@ -92,7 +94,17 @@ func (e *testEnv) Workers() int { return 2 }
 
 func (e *testEnv) Scratch() string { return e.scratch }
 
-func (e *testEnv) Due() bool { return true }
+// dueEvery is how many questions lie between two checkpoints of a pass that is not stopped. One at each question would make a check of a
+// small store write to disk hundreds of times, and tests check thousands of them.
+const dueEvery = 16
+
+// Due is always true for a pass that will be stopped: it has to go on from wherever that happens.
+func (e *testEnv) Due() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.asked++
+	return e.stopAt > 0 || e.asked%dueEvery == 0
+}
 
 func (e *testEnv) Save(state any) error {
 	raw, err := json.Marshal(state)
