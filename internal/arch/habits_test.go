@@ -3,6 +3,8 @@ package arch
 import (
 	"go/ast"
 	"path"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -38,6 +40,34 @@ func TestPackageComments(t *testing.T) {
 		case !strings.HasPrefix(said, "Package ") && !strings.HasPrefix(said, "Command "):
 			t.Errorf("%s: the package comment begins with %q", p.name, strings.Fields(said)[0])
 		}
+	}
+}
+
+// fileName matches what a package comment calls a file, with a star perhaps.
+var fileName = regexp.MustCompile(`[a-z0-9_*]+\.go\b`)
+
+// A package comment that lists its files (in indented lines) lists files that are there.
+func TestPackageCommentsNameFiles(t *testing.T) {
+	listed := 0
+	for _, p := range packages(t) {
+		for _, f := range p.files {
+			if f.test || f.ast.Doc == nil {
+				continue
+			}
+			for _, line := range strings.Split(f.ast.Doc.Text(), "\n") {
+				if !strings.HasPrefix(line, "\t") {
+					continue
+				}
+				for _, name := range fileName.FindAllString(line, -1) {
+					if listed++; !slices.ContainsFunc(p.files, func(o source) bool { ok, _ := path.Match(name, path.Base(o.path)); return ok && !o.test }) {
+						t.Errorf("the package comment of %s lists %s, and there is no such file", p.name, name)
+					}
+				}
+			}
+		}
+	}
+	if listed < 50 {
+		t.Errorf("only %d names of files were found in package comments", listed)
 	}
 }
 

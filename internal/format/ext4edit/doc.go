@@ -9,7 +9,7 @@
 //	overlay    blocks that differ, operations that happen wholly or not at all   overlay.go
 //	order      which blocks are best written first                               order.go
 //	open       what is refused                                                   open.go
-//	groups     descriptors, bitmaps, blocks and inodes                           group.go, metadata.go, alloc.go, allocinode.go
+//	groups     descriptors, bitmaps, blocks and inodes                           group.go, metadata.go, alloc.go
 //	inodes     fields, maps of blocks                                            inode.go, newinode.go, blockmap.go, extent.go
 //	names      leaf blocks, hash trees, insert, remove, change, new directories  leaf.go, probe.go, split.go, insert.go, ...
 //	attributes in the inode and in a block                                       xattr.go, xattrtable.go

@@ -51,9 +51,6 @@ func TestDescribe(t *testing.T) {
 	if _, ok := KnownXattr("trusted.nonsense"); ok {
 		t.Error("trusted.nonsense is known")
 	}
-	if got := TraceName(TraceCheckOrphan | TraceCheckLinkEA | 0x80); got != "check-linkea,check-orphan,0x80" {
-		t.Error(got)
-	}
 }
 
 // A leaf that is laid out by hand is the one that Build makes.

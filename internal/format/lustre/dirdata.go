@@ -22,14 +22,6 @@ type DirRecord struct {
 	Data []byte
 }
 
-// FID gives the FID of a record of flag DirLUFID.
-func (r DirRecord) FID() (FID, bool) {
-	if r.Flag != DirLUFID || len(r.Data) != FIDSize {
-		return FID{}, false
-	}
-	return BigFID(r.Data), true
-}
-
 // DecodeDirData reads the records behind a name. tail is what an entry holds behind its name, up to its record length. The
 // records that fit are given together with an error that says what does not.
 func DecodeDirData(fileType byte, tail []byte) ([]DirRecord, error) {

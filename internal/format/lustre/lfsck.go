@@ -187,21 +187,3 @@ func (c *cursor) take(n int) []byte {
 func (c *cursor) u32() uint32 { return binary.LittleEndian.Uint32(c.take(4)) }
 func (c *cursor) u64() uint64 { return binary.LittleEndian.Uint64(c.take(8)) }
 func (c *cursor) fid() FID    { return LittleFID(c.take(FIDSize)) }
-
-// Bits of a record in the trace files LFSCK/lfsck_namespace_00 to _15: why LFSCK wants to look at an object again.
-const (
-	TraceCheckLinkEA  = 0x01
-	TraceCheckParent  = 0x02
-	TraceCheckOrphan  = 0x08
-	TraceUncertainLMV = 0x10
-	TraceRecheckHash  = 0x20
-	TraceCheckAgent   = 0x40
-)
-
-var traceNames = []bitName{
-	{TraceCheckLinkEA, "check-linkea"}, {TraceCheckParent, "check-parent"}, {TraceCheckOrphan, "check-orphan"},
-	{TraceUncertainLMV, "uncertain-lmv"}, {TraceRecheckHash, "recheck-name-hash"}, {TraceCheckAgent, "check-agent-entry"},
-}
-
-// TraceName gives the bits of a trace record in words.
-func TraceName(flags byte) string { return bitNames(uint32(flags), traceNames) }

@@ -102,12 +102,3 @@ func (l LostName) Explain() string {
 	}
 	return fmt.Sprintf("%v was put here for an unknown reason.", l.Object)
 }
-
-// BackendLostName reports whether a name in the target's own /lost+found is one that e2fsck gives: #INODE.
-func BackendLostName(name string) (ino uint64, ok bool) {
-	if len(name) < 2 || name[0] != '#' {
-		return 0, false
-	}
-	ino, err := strconv.ParseUint(name[1:], 10, 32)
-	return ino, err == nil
-}

@@ -77,11 +77,6 @@ func TestLostNames(t *testing.T) {
 			t.Errorf("%q is taken for %+v", name, l)
 		}
 	}
-	for name, want := range map[string]bool{"#12": true, "#": false, "12": false, "#x": false} {
-		if _, ok := BackendLostName(name); ok != want {
-			t.Errorf("%q: %v", name, ok)
-		}
-	}
 }
 
 func TestDirData(t *testing.T) {
@@ -111,8 +106,8 @@ func TestDirData(t *testing.T) {
 	if err != nil || len(records) != 2 || records[1].Flag != 0x20 || !bytes.Equal(records[1].Data, []byte{1, 2, 3, 4}) {
 		t.Errorf("%v, %v", records, err)
 	}
-	if f, ok := records[0].FID(); !ok || f != FIDRoot {
-		t.Error(f, ok)
+	if f := BigFID(records[0].Data); records[0].Flag != DirLUFID || f != FIDRoot {
+		t.Error(f, records[0].Flag)
 	}
 	for _, bad := range [][]byte{nil, {1}, {0}, {0, 0}, {0, 17, 1}, {0, 16, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}} {
 		if records, err := DecodeDirData(DirLUFID|2, bad); err == nil {

@@ -2,10 +2,11 @@
 // objects, what the objects say about their names, and what each target keeps to find them.
 //
 //	open      images, devices or file-level backups of one file system; refuses what cannot be trusted (open.go, target.go, backup.go, landmarks.go)
-//	sweep     every MDT in storage order, in parallel: inode tables, directory blocks, object index; emits claims (sweep*.go)
+//	ground    what a target stands on: superblock, groups, bitmaps, its own names and files (ground.go)
+//	sweep     every MDT in storage order, in parallel: inode tables, directory blocks, object index; emits claims (sweep.go, lane*.go)
 //	balance   compares object index and inodes by sums; only what differs is read again for claims (balance.go)
-//	match     claims about one FID come together; a group in which all agree is done with (match.go, group.go, fine.go)
-//	parents   where the directories are that only link EAs speak of, for groups that could not be judged without (match.go)
+//	match     claims about one FID come together; a group in which all agree is done with (match.go, group.go)
+//	parents   where the directories are that only link EAs speak of, for groups that could not be judged without (parents.go)
 //	judge     pure functions of one group whose records were read again (judge*.go)
 //	report    findings with paths, what causes what (report.go, path.go)
 //	browse    the namespace as a tree for people, beside the check: reads only what is looked at (browse*.go)

@@ -17,11 +17,10 @@ import (
 
 // The file system of the tables: MDT0 and MDT1, where sequences 0x200000400 and 0x240000400 begin.
 var (
-	dirA   = lustre.FID{Seq: 0x200000400, OID: 1} // on MDT0, inode 10
-	dirB   = lustre.FID{Seq: 0x240000400, OID: 1} // on MDT1, inode 20
-	fileF  = lustre.FID{Seq: 0x200000400, OID: 7} // on MDT0, inode 100
-	other  = lustre.FID{Seq: 0x200000400, OID: 8} // on MDT0, inode 101
-	nobody = lustre.FID{Seq: 0x200000400, OID: 99}
+	dirA  = lustre.FID{Seq: 0x200000400, OID: 1} // on MDT0, inode 10
+	dirB  = lustre.FID{Seq: 0x240000400, OID: 1} // on MDT1, inode 20
+	fileF = lustre.FID{Seq: 0x200000400, OID: 7} // on MDT0, inode 100
+	other = lustre.FID{Seq: 0x200000400, OID: 8} // on MDT0, inode 101
 )
 
 func testShape(given ...uint32) *shape {

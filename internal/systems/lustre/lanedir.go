@@ -66,7 +66,7 @@ func (r *runner) directory(in *ext4.Inode, f lustre.FID, x *attrs) error {
 		return r.readBlocks() == nil // an error of reading comes again, at the end of the batch
 	}, r.note)
 	if err == nil && in.Flags&ext4.FlagIndex != 0 && r.t.fs.Super().HasCompat(ext4.CompatDirIndex) && len(r.blocks)-first == int(r.met-met) {
-		r.dirs[len(r.dirs)-1].tree, err = r.hashTree(in, r.blocks[first:])
+		r.dirs[len(r.dirs)-1].tree = r.hashTree(in, r.blocks[first:])
 	}
 	return err
 }

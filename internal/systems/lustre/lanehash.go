@@ -22,11 +22,11 @@ type hashSpan struct {
 
 // hashTree reads the inner blocks of a directory, given all its blocks. Of a tree that is damaged it says so and gives nil, as of one
 // whose hashes are not known here.
-func (r *runner) hashTree(in *ext4.Inode, blocks []ext4.DirBlock) (*hashTree, error) {
+func (r *runner) hashTree(in *ext4.Inode, blocks []ext4.DirBlock) *hashTree {
 	w := hashWalk{r: r, blocks: blocks, met: map[uint32]bool{0: true}}
-	root, err := w.read(0)
-	if err != nil || w.bad != "" {
-		return nil, w.end(in, err)
+	root := w.read(0)
+	if w.bad != "" {
+		return w.end(in)
 	}
 	s := r.t.fs.Super()
 	levels := ext4.DxMaxLevels - 1
@@ -35,21 +35,21 @@ func (r *runner) hashTree(in *ext4.Inode, blocks []ext4.DirBlock) (*hashTree, er
 	}
 	if int(root.Levels) > levels {
 		w.bad = fmt.Sprintf("%d levels", root.Levels)
-		return nil, w.end(in, nil)
+		return w.end(in)
 	}
 	w.tree.version = s.DirHashVersion(root.HashVersion)
-	if err := w.node(0, &root, int(root.Levels), 0, 1<<32); err != nil || w.bad != "" {
-		return nil, w.end(in, err)
+	if w.node(0, &root, int(root.Levels), 0, 1<<32); w.bad != "" {
+		return w.end(in)
 	}
 	if len(w.met) != len(blocks) {
 		w.bad = fmt.Sprintf("its tree has %d blocks, the directory %d", len(w.met), len(blocks))
-		return nil, w.end(in, nil)
+		return w.end(in)
 	}
 	if _, _, ok := ext4.NameHash(w.tree.version, s.HashSeed, []byte("a")); !ok {
-		return nil, nil
+		return nil
 	}
 	slices.SortFunc(w.tree.spans, func(a, b hashSpan) int { return cmp.Compare(a.block, b.block) })
-	return &w.tree, nil
+	return &w.tree
 }
 
 // hashWalk is one walk over the inner blocks.
@@ -58,28 +58,27 @@ type hashWalk struct {
 	blocks []ext4.DirBlock
 	met    map[uint32]bool
 	tree   hashTree
-	bad    string
+	bad    string // what is wrong; the walk ends with it
 }
 
-func (w *hashWalk) end(in *ext4.Inode, err error) error {
-	if err == nil {
-		w.r.note(ext4.Problem{Kind: ext4.KindHtree, Inode: in.Number, Offset: -1, Text: fmt.Sprintf("inode %d: hash tree of the directory: %s", in.Number, w.bad)})
-	}
-	return err
+// end tells what is wrong: there is no tree to compare names with.
+func (w *hashWalk) end(in *ext4.Inode) *hashTree {
+	w.r.note(ext4.Problem{Kind: ext4.KindHtree, Inode: in.Number, Offset: -1, Text: fmt.Sprintf("inode %d: hash tree of the directory: %s", in.Number, w.bad)})
+	return nil
 }
 
 // read decodes an inner block. What is wrong with it is in bad.
-func (w *hashWalk) read(logical uint32) (ext4.DxNode, error) {
+func (w *hashWalk) read(logical uint32) ext4.DxNode {
 	fs := w.r.t.fs
 	i, ok := slices.BinarySearchFunc(w.blocks, logical, func(b ext4.DirBlock, l uint32) int { return cmp.Compare(b.Logical, l) })
 	if !ok {
 		w.bad = fmt.Sprintf("block %d is not there", logical)
-		return ext4.DxNode{}, nil
+		return ext4.DxNode{}
 	}
 	buf := make([]byte, fs.Super().BlockSize)
 	if err := fs.ReadBlock(w.blocks[i].Physical, buf); err != nil {
 		w.bad = err.Error() // the sweep over the blocks decides whether that ends the check
-		return ext4.DxNode{}, nil
+		return ext4.DxNode{}
 	}
 	decode := fs.DxInner
 	if logical == 0 {
@@ -92,11 +91,11 @@ func (w *hashWalk) read(logical uint32) (ext4.DxNode, error) {
 	case n.Limit != fs.Super().DxLimit(n.CountAt):
 		w.bad = fmt.Sprintf("block %d has room for %d entries, not %d", logical, fs.Super().DxLimit(n.CountAt), n.Limit)
 	}
-	return n, nil
+	return n
 }
 
 // node goes through the entries of an inner block with so many levels of inner blocks below it.
-func (w *hashWalk) node(logical uint32, n *ext4.DxNode, levels int, from, to uint64) error {
+func (w *hashWalk) node(logical uint32, n *ext4.DxNode, levels int, from, to uint64) {
 	for i, e := range n.Entries {
 		lo, hi := from, to
 		if i > 0 {
@@ -112,21 +111,20 @@ func (w *hashWalk) node(logical uint32, n *ext4.DxNode, levels int, from, to uin
 			w.bad = fmt.Sprintf("block %d: entry %d leads to block %d, as another one does", logical, i, e.Block)
 		}
 		if w.bad != "" {
-			return nil
+			return
 		}
 		if w.met[e.Block] = true; levels == 0 {
 			w.tree.spans = append(w.tree.spans, hashSpan{e.Block, lo, hi})
 			continue
 		}
-		child, err := w.read(e.Block)
-		if err != nil || w.bad != "" {
-			return err
+		child := w.read(e.Block)
+		if w.bad != "" {
+			return
 		}
-		if err := w.node(e.Block, &child, levels-1, lo, hi); err != nil || w.bad != "" {
-			return err
+		if w.node(e.Block, &child, levels-1, lo, hi); w.bad != "" {
+			return
 		}
 	}
-	return nil
 }
 
 // hashed compares the leaf in which a name lies with that in which a search looks for it.

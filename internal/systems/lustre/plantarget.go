@@ -83,27 +83,7 @@ func (p *planner) changeFID(x *doing) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	listed, err := p.remoteName(at.mdt, fid)
-	if err != nil {
-		return "", err
-	}
-	if listed != nil {
-		if err := p.detach(listed); err != nil {
-			return "", err
-		}
-	}
-	if p.u.hasOI[at.mdt] {
-		if err := p.set(at.mdt, recOI+"/"+fid.String(), nil, "object index"); err != nil {
-			return "", err
-		}
-	}
-	l, _ := p.lma(at.mdt, at.ino)
-	l.FID = now
-	if err := p.putLMA(at, l); err != nil {
-		return "", err
-	}
-	keep(p, p.made, now, at)
-	if err := p.fileIndex(at, now); err != nil {
+	if err := p.putFID(at, fid, now); err != nil {
 		return "", err
 	}
 	for i, link := range k.links {
@@ -112,6 +92,31 @@ func (p *planner) changeFID(x *doing) (string, error) {
 		}
 	}
 	return fmt.Sprintf("is %v now", now), p.settle(at, now, k.far(at.mdt))
+}
+
+// putFID makes an object another one for its target: in REMOTE_PARENT_DIR, the object index and its LMA.
+func (p *planner) putFID(at place, was, now lustre.FID) error {
+	listed, err := p.remoteName(at.mdt, was)
+	if err != nil {
+		return err
+	}
+	if listed != nil {
+		if err := p.detach(listed); err != nil {
+			return err
+		}
+	}
+	if p.u.hasOI[at.mdt] {
+		if err := p.set(at.mdt, recOI+"/"+was.String(), nil, "object index"); err != nil {
+			return err
+		}
+	}
+	l, _ := p.lma(at.mdt, at.ino)
+	l.FID = now
+	if err := p.putLMA(at, l); err != nil {
+		return err
+	}
+	keep(p, p.made, now, at)
+	return p.fileIndex(at, now)
 }
 
 // renameFID makes a name lead to an object under its new FID.

@@ -83,15 +83,7 @@ func (u *unit) report(ctx context.Context, env store.Env) (err error) {
 	if err != nil {
 		return err
 	}
-	for rank := range ranks {
-		if rank > r.state.Rank {
-			r.state.Rank, r.state.Line = rank, 0
-		}
-		if rank < r.state.Rank && rank > 0 {
-			continue // reported in an earlier life; the first turn is gone through again for paths
-		}
-		r.line, r.turn = 0, rank
-		take := func(line []byte) error { return r.take(ctx, line) }
+	err = r.turns(ctx, func(take func([]byte) error) error {
 		for _, s := range harms {
 			if err := eachLine(damage, s, take); err != nil {
 				return err
@@ -102,8 +94,29 @@ func (u *unit) report(ctx context.Context, env store.Env) (err error) {
 				return err
 			}
 		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	r.counters()
+	return nil
+}
+
+// turns goes through all drafts once for each rank.
+func (r *reporting) turns(ctx context.Context, each func(take func([]byte) error) error) error {
+	for rank := range ranks {
+		if rank > r.state.Rank {
+			r.state.Rank, r.state.Line = rank, 0
+		}
+		if rank < r.state.Rank && rank > 0 {
+			continue // reported in an earlier life; the first turn is gone through again for paths
+		}
+		r.line, r.turn = 0, rank
+		if err := each(func(line []byte) error { return r.take(ctx, line) }); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

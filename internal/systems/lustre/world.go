@@ -1,9 +1,7 @@
 package lustre
 
 import (
-	"bytes"
 	"encoding/binary"
-	"fmt"
 	"hash/fnv"
 	"sync"
 
@@ -376,14 +374,4 @@ func (a *about) hasName(l lustre.Link) bool {
 		}
 	}
 	return false
-}
-
-// hasFID tells whether bytes of an entry begin as those of a name.
-func sameName(e []byte, text string) bool {
-	return len(e) >= ext4.DirentHeader+len(text) && int(e[ext4.DirentNameLen]) == len(text) && bytes.Equal(e[ext4.DirentName:][:len(text)], []byte(text))
-}
-
-// where names a directory entry for people.
-func (s *shape) where(mdt int, at int64) string {
-	return fmt.Sprintf("MDT%04x byte %d", s.indexes[mdt], at)
 }
