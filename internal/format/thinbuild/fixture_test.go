@@ -112,11 +112,11 @@ func TestRewriteOfFixtures(t *testing.T) {
 func TestRewriteOfFixturesWithoutSuperblock(t *testing.T) {
 	for _, pattern := range []string{"base/n10", "base/n1000", "real/*", "real/*/after-restart"} {
 		for name, path := range fixtures(t, pattern) {
+			if len(readModel(t, path)) == 0 {
+				continue // an empty pool: older trees that have devices are found
+			}
 			t.Run(name, func(t *testing.T) {
 				super := superOf(t, path)
-				if devices := readModel(t, path); len(devices) == 0 {
-					t.Skip("the pool is empty: older trees that have devices are found")
-				}
 				bad := copyFile(t, path)
 				patch(t, bad, 0, func(b []byte) { clear(b) })
 				to, c := rewrite(t, bad, Edits{DataBlockSize: super.DataBlockSize, DataBlocks: super.Data.Blocks})

@@ -89,23 +89,29 @@ func sameFacts(t *testing.T, s *Scenario, dir string) {
 	}
 }
 
-// sameAsReal holds a scenario's state against the one that a real kernel and a real containerd left in the same situation.
-func sameAsReal(t *testing.T, s *Scenario, dir string) {
+// realState is the directory of what a real kernel and a real containerd left in a scenario's situation, "" if there is none.
+func realState(t *testing.T, s *Scenario) string {
 	root := os.Getenv("FETTLE_FIXTURES")
 	if root == "" {
-		t.Skip("FETTLE_FIXTURES is not set: real states are not at hand")
+		t.Log("FETTLE_FIXTURES is not set: real states are not at hand")
+		return ""
 	}
 	name, _, _ := strings.Cut(s.Name, "-")
 	if name == "healthy" {
 		name = "base"
 	}
 	found, err := filepath.Glob(filepath.Join(root, "devmapper", "real", name+"*"))
-	if err != nil || len(found) != 1 {
-		t.Skipf("there is no real state of %s", name)
+	if err != nil || len(found) > 1 {
+		t.Fatalf("real states of %s: %v, %v", name, found, err)
 	}
+	return strings.Join(found, "")
+}
+
+// sameAsReal holds a scenario's state against the real one in a directory.
+func sameAsReal(t *testing.T, s *Scenario, from, dir string) {
 	files := t.TempDir()
 	for _, f := range []string{"meta.db", "metadata.db", "vg0-mythinpool.db", "thin.meta"} {
-		unpack(t, filepath.Join(found[0], f+".zst"), filepath.Join(files, f))
+		unpack(t, filepath.Join(from, f+".zst"), filepath.Join(files, f))
 	}
 	real, err := Look(files, "vg0-mythinpool")
 	if err != nil {
