@@ -213,6 +213,17 @@ func (e *Edit) dropXattrBlock(in *ext4.Inode, a *attrs) (err error) {
 			return ErrUnsupported
 		}
 	}
+	if err := e.leaveXattrBlock(in, a); err != nil {
+		return err
+	}
+	return e.addSectors(in, -e.sectors())
+}
+
+// leaveXattrBlock does so, but for the count of the inode's blocks.
+func (e *Edit) leaveXattrBlock(in *ext4.Inode, a *attrs) (err error) {
+	if in.FileACL == 0 {
+		return nil
+	}
 	if n := le.Uint32(a.head[ext4.XattrHdrRefcount:]); n > 1 {
 		buf := bytes.Clone(a.head)
 		le.PutUint32(buf[ext4.XattrHdrRefcount:], n-1)
@@ -225,7 +236,7 @@ func (e *Edit) dropXattrBlock(in *ext4.Inode, a *attrs) (err error) {
 		return err
 	}
 	e.setFileACL(in, 0)
-	return e.addSectors(in, -e.sectors())
+	return nil
 }
 
 // attrDone writes the inode and marks the file system as having attributes.

@@ -26,8 +26,14 @@ var (
 			"if the name is taken or the directory gone, as for quarantine"}
 	actLostFound = finding.ActionDoc{Action: finding.Quarantine,
 		Does: "gives the object a name in .lustre/lost+found/MDTxxxx, formed as LFSCK does: its FID, that of its parent if known, and a letter (O no place known, D directory, S shard, P parent made anew)"}
-	actDestroy = finding.ActionDoc{Action: finding.Discard, Does: "frees the object's inode and its entry in the object index",
-		Loses: "the object; for a file all its data on the OSTs"}
+	// Not irreversible: the journal has every block that changes, and undo gives the object back as long as nothing was mounted meanwhile. What
+	// is on the OSTs is not touched.
+	actDestroy = finding.ActionDoc{Action: finding.Discard,
+		Does: "frees the object's inode with its blocks and attributes, its entries in the object index and in REMOTE_PARENT_DIR, and its agents; a directory only if it is empty. " +
+			"Its objects on the OSTs stay and leak, until lctl lfsck_start -t layout -o finds them",
+		Loses: "the object; for a file also the knowledge where its data is on the OSTs"}
+	actRestore = finding.ActionDoc{Action: finding.Restore,
+		Does: "marks the inode as in use again that is the object, whole, and only marked as free; if none of its blocks belongs to anything else by now"}
 	actTrustName = finding.ActionDoc{Action: TrustName, Does: "writes the object's record anew from its names"}
 	actTrustLink = finding.ActionDoc{Action: TrustLinkEA, Does: "changes names as the link EA tells: wrong ones go, missing ones are put in",
 		Loses: "the names that the link EA does not know"}

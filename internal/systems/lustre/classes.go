@@ -72,8 +72,9 @@ var Classes = append(append(append(finding.Classes{}, designClasses...), entryCl
 var designClasses = finding.Classes{
 	{ID: DanglingName, Aliases: []string{"lustre/dangling", "lustre/dangling_repaired"}, Title: "name whose object is gone", Severity: finding.Error, Shape: finding.Dangling,
 		Explain: "A directory has a name for a FID, and no inode of the MDT that the FID belongs to is that object. Clients see the name and get ENOENT, or EIO. LFSCK counts it " +
-			"as dangling_repaired even when it only reports it. If the object's MDT was not given nothing is said.",
-		Actions: []finding.ActionDoc{actKeep, actRemove, actRecreate, actIgnore}, DependsOn: []string{Damage}},
+			"as dangling_repaired even when it only reports it. If the object's MDT was not given nothing is said. Where the object's inode is whole, and only its mark in the bitmap is lost, restore is " +
+			"suggested.",
+		Actions: []finding.ActionDoc{actKeep, actRemove, actRecreate, actRestore, actIgnore}, DependsOn: []string{Damage}},
 	{ID: Orphan, Aliases: []string{"lustre/orphan", "lustre/lost-dirent", "lustre/lost_dirent_repaired"}, Title: "object that no name leads to", Severity: finding.Error, Shape: finding.Orphan,
 		Explain: "An inode of the namespace has no name on any MDT, and is neither open-unlinked (PENDING) nor a file of the target itself. Its link EA usually tells where it belongs. LFSCK finds " +
 			"this only when the link EA speaks of another MDT or has several records; an orphan that is local to one MDT it never finds.",

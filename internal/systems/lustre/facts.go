@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"fettle/internal/format/lustre"
+	"fettle/internal/say"
 )
 
 // place is an inode of a target.
@@ -27,8 +28,17 @@ type tenant struct {
 	link     lustre.LinkEA
 	crash    error // the link EA has no usable header
 	problems []lustre.Problem
-	lov      uint64 // digest of trusted.lov, 0 for none
-	blocks   uint64 // digest of where its blocks are, 0 if it has none
+	lov      uint64  // digest of trusted.lov, 0 for none
+	blocks   uint64  // digest of where its blocks are, 0 if it has none
+	intact   *tenant // of one that is marked as free and was never deleted: what it would say. nil for all others
+}
+
+// lost gives what an inode is of which only the mark is lost, nil for all others.
+func (t *tenant) lost() *tenant {
+	if t == nil {
+		return nil
+	}
+	return t.intact
 }
 
 // knows tells whether the link EA has the record.
@@ -39,6 +49,8 @@ func (t *tenant) String() string {
 	switch {
 	case t == nil || t.unread:
 		return "cannot be read"
+	case t.intact != nil:
+		return fmt.Sprintf("is marked as free, and was never deleted: it %v, with %s; its link EA says %s", t.intact, say.Count(int(t.intact.links), "link"), linkText(t.intact.link.Links))
 	case t.free:
 		return "is free"
 	case t.held:

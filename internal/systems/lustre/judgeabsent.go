@@ -3,6 +3,7 @@ package lustre
 import (
 	"fmt"
 
+	"fettle/internal/finding"
 	"fettle/internal/format/lustre"
 )
 
@@ -153,6 +154,29 @@ func (j *judge) dangling(i int) {
 	if n.has(nameShardForm) {
 		k := int(n.index)
 		d.Detail.Stripe = &k
+	}
+	j.unmarked(d, i)
+}
+
+// unmarked suggests to bring the object of a dangling name back where its inode is whole, and only marked as free.
+func (j *judge) unmarked(d *draft, i int) {
+	n, w := &j.names[i], &j.texts[i]
+	places := []place{{n.mdt, n.ino}}
+	for _, e := range j.index {
+		places = append(places, place{e.mdt, e.ino})
+	}
+	for _, p := range places {
+		t := j.tenant(p.mdt, p.ino).lost()
+		if !w.sure || !whole(t, j.fid, w.link(), n.typ) {
+			continue
+		}
+		if p != (place{n.mdt, n.ino}) { // of which it was told
+			d.Evidence = append(d.Evidence, j.tenantSays(p.mdt, p.ino))
+			d.Rests = append(d.Rests, record{MDT: j.s.indexes[p.mdt], Inode: p.ino})
+		}
+		d.Title = fmt.Sprintf("%q leads to %v, whose inode is marked as free", shown(w.text), j.fid)
+		d.prefer(finding.Restore, fmt.Sprintf("%s is the object, whole, and only marked as free", j.s.inodeText(p.mdt, p.ino)))
+		return
 	}
 }
 

@@ -33,14 +33,19 @@ type planner struct {
 	outcomes map[int]*store.Outcome
 	loss     int64
 	notes    []string
-	spare    map[spareKey]uint32    // agents that no name leads to
-	used     map[place]bool         // agents that a name got in this plan
-	dangles  map[lustre.FID]waiting // names of objects that are gone and stay
-	made     map[lustre.FID]place   // objects that the plan makes
-	lost     map[int]place          // lost+found/MDTxxxx by place of the target
-	avoid    map[int][]uint32       // free inodes whose numbers names still have
-	denied   map[place]string       // inodes that turned out not to be the object that their LMA said, with its FID
-	back     []func()               // take back what the running decision did to the maps and the steps, the last one first
+	spare    map[spareKey]uint32     // agents that no name leads to
+	used     map[place]bool          // agents that a name got in this plan
+	dangles  map[lustre.FID]waiting  // names of objects that are gone and stay
+	made     map[lustre.FID]place    // objects that the plan makes
+	lost     map[int]place           // lost+found/MDTxxxx by place of the target
+	gone     map[place]bool          // objects that the plan destroys
+	given    map[string]bool         // FIDs to which the plan makes a name of the namespace lead
+	shared   map[place]string        // inodes that are destroyed or brought back: who else has their blocks, "" for nobody
+	waiting  map[int]map[uint32]bool // inodes in PENDING, by place of the target
+	ctx      context.Context         // of the call
+	avoid    map[int][]uint32        // free inodes whose numbers names still have
+	denied   map[place]string        // inodes that turned out not to be the object that their LMA said, with its FID
+	back     []func()                // take back what the running decision did to the maps and the steps, the last one first
 }
 
 // recordKey names a record of the targets.
@@ -101,10 +106,14 @@ func (u *unit) Plan(ctx context.Context, work string, decisions []store.Decision
 	if err != nil {
 		return nil, err
 	}
-	p := &planner{bench: b, u: u, outcomes: map[int]*store.Outcome{}, spare: map[spareKey]uint32{}, used: map[place]bool{},
-		dangles: map[lustre.FID]waiting{}, made: map[lustre.FID]place{}, denied: map[place]string{}, lost: map[int]place{}, avoid: map[int][]uint32{}, full: 1 + len(decisions)/200}
+	p := &planner{bench: b, u: u, ctx: ctx, gone: map[place]bool{}, given: map[string]bool{}, shared: map[place]string{}, waiting: map[int]map[uint32]bool{}, denied: map[place]string{},
+		outcomes: map[int]*store.Outcome{}, spare: map[spareKey]uint32{}, used: map[place]bool{},
+		dangles: map[lustre.FID]waiting{}, made: map[lustre.FID]place{}, lost: map[int]place{}, avoid: map[int][]uint32{}, full: 1 + len(decisions)/200}
 	list, err := p.order(decisions)
 	if err != nil {
+		return nil, err
+	}
+	if err := p.sharers(list); err != nil {
 		return nil, err
 	}
 	meter := store.Begin(ctx, "plan", "working out the repair", int64(len(list)), 0)
@@ -173,10 +182,27 @@ func (p *planner) order(decisions []store.Decision) ([]doing, error) {
 		}
 		p.foresee(x)
 	}
+	removeLast(list)
 	slices.SortStableFunc(list, func(a, b doing) int {
 		return cmp.Or(cmp.Compare(first[a.root], first[b.root]), cmp.Compare(a.root, b.root), cmp.Compare(a.rank, b.rank), cmp.Compare(a.f.Seq, b.f.Seq))
 	})
 	return list, nil
+}
+
+// removeLast puts the end of the name of a lost directory behind the orphans that say they were in it: these make it anew in lost+found, where
+// it has a name before it loses the old one.
+func removeLast(list []doing) {
+	parents := map[string]bool{}
+	for i := range list {
+		if x := &list[i]; x.f.Class == Orphan && x.act == Reattach && x.d.Parent != "" {
+			parents[x.d.Parent] = true
+		}
+	}
+	for i := range list {
+		if x := &list[i]; x.f.Class == DanglingName && x.act == Remove && parents[x.d.FID] {
+			x.rank = ranksOf[Orphan] + 1
+		}
+	}
 }
 
 // foresee takes from a finding what others may need: where its object is, agents that can be used again, names that wait for an object.

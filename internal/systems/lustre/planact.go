@@ -13,6 +13,9 @@ func (p *planner) act() (string, error) {
 	if at, ok := p.objectPlace(&x.d); ok && p.denied[at] == x.d.FID && x.d.FID != "" && takesForObject(x.f.Class) {
 		return "", left("inode %d of MDT%04x turned out not to be %s: check again after the repair", at.ino, p.u.indexes[at.mdt], x.d.FID)
 	}
+	if at, ok := p.objectPlace(&x.d); ok && p.gone[at] {
+		return "put right together with what caused it: the object is no more", nil
+	}
 	result, err := p.actClass(x)
 	if err != nil || x.act == Keep {
 		return result, err
@@ -155,6 +158,9 @@ func (p *planner) has(dir place, name string) (bool, error) {
 
 // putEntry writes an entry. Other data records stay as they are.
 func (p *planner) putEntry(e *namedEntry) error {
+	if e.rec.FID != "" && e.dir.ino != p.u.remotes[e.dir.mdt] {
+		keep(p, p.given, e.rec.FID, true)
+	}
 	return p.set(e.dir.mdt, nameAddress(e.dir.ino, e.name), encode(e.rec), "name in "+p.dirText(e.dir))
 }
 

@@ -17,7 +17,7 @@ func (p *planner) actLost(x *doing) (string, error) {
 	case x.f.Class == StripeLost:
 		return p.actStripe(x)
 	case x.act == finding.Discard:
-		return "", left("an object is not destroyed here, because its data on the OSTs would stay: put it into lost+found, and remove it from a client")
+		return p.destroy(x)
 	case x.act == finding.Quarantine:
 		return p.quarantine(x)
 	case x.act == TrustName:
@@ -38,12 +38,20 @@ func (p *planner) actDangling(x *doing) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if x.act == finding.Restore {
+		if _, again := p.made[fid]; !again {
+			return p.restore(x, fid)
+		}
+	}
 	if at, ok, _ := p.find(fid); ok && x.act != Remove {
 		return "the object is there again", p.adopt(at, fid, e)
 	}
 	if x.act == Remove {
 		if m, ok := p.lmv(e.dir); ok && m.IsMaster() && x.d.Stripe != nil {
 			return "", left("it is the name of a shard, without which what is in the striped directory is found no better: recreate makes an empty one")
+		}
+		if _, made := p.made[fid]; made {
+			p.cut() // it is made anew under another name, which has to be there before this one goes
 		}
 		p.lose(fmt.Sprintf("the name %q", shown(e.name)))
 		return "name removed", p.detach(e)

@@ -14,7 +14,7 @@ import (
 // Records of what ldiskfs keeps about itself, by the begin of their address. They are apart from those about the namespace.
 //
 //	blocks/FIRST-LAST    what the block bitmaps say of a run of blocks: "in use", "free" or "mixed"
-//	mark/INODE           what the inode bitmap says of an inode that holds nothing
+//	mark/INODE           what the inode bitmap says of an inode that holds nothing, or that is whole and marked as free
 //	deleted/INODE        links that are left in an inode that was deleted
 //	group/NUMBER         how many free blocks, free inodes and directories a group says it has
 //	free/superblock      how many free blocks and inodes the superblock says there are
@@ -161,6 +161,8 @@ func (b *bench) writeAccount(mdt int, addr string, after store.Bytes) error {
 	switch {
 	case a.rec == recBlocks && (mark == markFree || mark == markUsed):
 		return e.Mark(a.from, a.n, mark == markUsed)
+	case a.rec == recMark && mark == markUsed:
+		return e.RestoreInode(a.num)
 	case a.rec == recMark && mark == markFree:
 		return e.ReleaseInode(a.num)
 	case a.rec == recDelete && mark == "0":

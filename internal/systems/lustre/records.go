@@ -25,6 +25,7 @@ import (
 //	nlink/INODE       link count
 //	oi/FID            entry of the object index
 //	inode/INODE       an inode that is made or freed
+//	object/INODE      an object that is destroyed, with all that it has on the target
 //	seq/seq_srv       sequences that the target has still to give
 const (
 	recDirent = "dirent"
@@ -36,6 +37,7 @@ const (
 	recNlink  = "nlink"
 	recOI     = "oi"
 	recInode  = "inode"
+	recObject = "object"
 	recSeq    = "seq"
 )
 
@@ -91,6 +93,15 @@ type inodeRecord struct {
 	Not []uint32 `json:"not,omitempty"`
 }
 
+// objectRecord is an object that is destroyed.
+type objectRecord struct {
+	Type       string `json:"type"`
+	FID        string `json:"fid"`
+	Links      uint16 `json:"links"`
+	Size       uint64 `json:"size"` // bytes on this target
+	OSTObjects int    `json:"ost_objects,omitempty"`
+}
+
 // seqRecord is the space of sequences: from Start up to, not including, End.
 type seqRecord struct {
 	Start string `json:"start"`
@@ -142,7 +153,7 @@ func parseAddress(addr string) (p parsed, err error) {
 			}
 		}
 		rest, p.name = num, name
-	case recDotdot, recLink, recLMA, recLMV, recLOV, recNlink, recInode:
+	case recDotdot, recLink, recLMA, recLMV, recLOV, recNlink, recInode, recObject:
 	default:
 		return p, bad
 	}
@@ -226,6 +237,8 @@ func (b *bench) read(mdt int, addr string) (store.Bytes, error) {
 		return encode(oiRecord{x.Ino, x.Generation}), err
 	case recInode:
 		return b.readInode(mdt, p.ino)
+	case recObject:
+		return b.readObject(mdt, p.ino)
 	}
 	start, end, _, err := b.space(mdt)
 	return encode(seqRecord{fmt.Sprintf("%#x", start), fmt.Sprintf("%#x", end)}), err
@@ -331,6 +344,24 @@ func (b *bench) readInode(mdt int, ino uint32) (store.Bytes, error) {
 		rec.Agent = l.FID.String()
 	}
 	return encode(rec), nil
+}
+
+// readObject gives what is destroyed with an inode, nil if it is free.
+func (b *bench) readObject(mdt int, ino uint32) (store.Bytes, error) {
+	l, ok := b.lma(mdt, ino)
+	if !ok || l.Has(lustre.LMAIAgent) {
+		return nil, nil
+	}
+	in, err := b.inode(mdt, ino)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := b.xattr(mdt, ino, recLOV)
+	if err != nil {
+		return nil, err
+	}
+	layout, _ := lustre.DecodeLOV(raw) // of one that cannot be read as far as it can be
+	return encode(objectRecord{typeName(typeOf(in.Mode)), l.FID.String(), in.Links, in.Size, layout.Objects}), nil
 }
 
 // lma gives the LMA of an inode in use. What is left in a free one means nothing, nor in one that was cleared and is still marked.

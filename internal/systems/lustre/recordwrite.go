@@ -47,6 +47,11 @@ func (b *bench) write(mdt int, addr string, after store.Bytes) error {
 		return e.SetLinks(p.ino, uint16(n))
 	case recOI:
 		return b.writeOI(mdt, p.fid, after)
+	case recObject:
+		if after != nil {
+			return fmt.Errorf("record %s cannot become %s", addr, after)
+		}
+		return e.DestroyInode(p.ino)
 	case recInode:
 		if after == nil {
 			return e.FreeInode(p.ino)

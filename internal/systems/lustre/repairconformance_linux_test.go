@@ -73,6 +73,7 @@ var classPolicies = map[string][]string{
 	"dangling-remote":    {"lustre/dangling-name=remove", "lustre/dangling-name=recreate"},
 	"stripe-dangling":    {"lustre/dangling-name=recreate"},
 	"stripe-lost":        {"lustre/stripe-lost=recreate"},
+	"orphan-object":      {"", "lustre/orphan-object=discard"},
 	"duplicate-fid":      {"lustre/duplicate-fid=quarantine"},
 	"wrong-mdt":          {"lustre/wrong-mdt=rewrite"},
 }

@@ -45,10 +45,21 @@ func (w *world) tenant(p place) *tenant {
 		return &tenant{unread: true}
 	}
 	if !in.Allocated || in.IsFree() { // also one that was cleared and is still marked as in use
-		return &tenant{free: true}
+		out := &tenant{free: true}
+		if in.Links != 0 && in.Dtime() == 0 && typeOf(in.Mode) != 0 && !t.marks.own(p.ino) && !w.fromBackup(p.mdt) {
+			if whole := w.says(t, in); whole.known && !whole.agent {
+				out.intact = whole
+			}
+		}
+		return out
 	}
-	out := &tenant{mode: in.Mode, links: in.Links, gen: in.Generation, held: t.marks.own(p.ino), blocks: blocksOf(in)}
-	err = in.Xattrs(t.fs, func(a ext4.Xattr) bool {
+	return w.says(t, in)
+}
+
+// says reads what an inode says of itself, whether it is marked as in use or not.
+func (w *world) says(t *target, in *ext4.Inode) *tenant {
+	out := &tenant{mode: in.Mode, links: in.Links, gen: in.Generation, held: t.marks.own(in.Number), blocks: blocksOf(in)}
+	err := in.Xattrs(t.fs, func(a ext4.Xattr) bool {
 		if a.Index != ext4.XattrIndexTrusted {
 			return true
 		}
