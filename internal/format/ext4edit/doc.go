@@ -14,6 +14,7 @@
 //	names      leaf blocks, hash trees, insert, remove, change, new directories  leaf.go, probe.go, split.go, insert.go, ...
 //	attributes in the inode and in a block                                       xattr.go, xattrtable.go
 //	index      entries of the object index, and how it grows                     oi.go, oigrow.go
+//	removal    inodes destroyed or marked as in use again, who shares blocks    destroy.go, shared.go
 //	accounts   bitmaps, counts and quota compared with inodes, and set right     recount.go, recountcompare.go, accounts.go, quotause.go
 //
 // Invariants:

@@ -8,11 +8,39 @@ import (
 	"fettle/internal/finding"
 	"fettle/internal/format/ext4"
 	"fettle/internal/format/lustre"
+	"fettle/internal/say"
 	"fettle/internal/store"
 )
 
 // This file destroys objects that no name leads to, and brings back those whose inode is only marked as free. Both must not touch a block
 // that is somebody else's, so all inodes of a target are gone through once before the first of them.
+
+// objectRecord is an object that is destroyed.
+type objectRecord struct {
+	Type       string `json:"type"`
+	FID        string `json:"fid"`
+	Links      uint16 `json:"links"`
+	Size       uint64 `json:"size"` // bytes on this target
+	OSTObjects int    `json:"ost_objects,omitempty"`
+}
+
+// readObject gives what is destroyed with an inode, nil if it is free.
+func (b *bench) readObject(mdt int, ino uint32) (store.Bytes, error) {
+	l, ok := b.lma(mdt, ino)
+	if !ok || l.Has(lustre.LMAIAgent) {
+		return nil, nil
+	}
+	in, err := b.inode(mdt, ino)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := b.xattr(mdt, ino, recLOV)
+	if err != nil {
+		return nil, err
+	}
+	layout, _ := lustre.DecodeLOV(raw) // of one that cannot be read as far as it can be
+	return encode(objectRecord{typeName(typeOf(in.Mode)), l.FID.String(), in.Links, in.Size, layout.Objects}), nil
+}
 
 // wantsBlocks tells whether a decision gives blocks back, or takes them.
 func wantsBlocks(x *doing) bool {
@@ -154,6 +182,15 @@ func (p *planner) unclaimed(x *doing, at place, fid lustre.FID) error {
 	if v, ok := p.lmv(at); ok && v.IsShard() {
 		return left("it is a shard of a striped directory; put it into lost+found, and remove it from a client")
 	}
+	if in.IsDir() {
+		n := 0
+		if err := p.eachName(at, func(ext4.Dirent) { n++ }); err != nil {
+			return err
+		}
+		if n > 0 {
+			return left("the directory is not empty: it has %s; put it into lost+found, and remove from a client what is in it", say.Count(n, "name"))
+		}
+	}
 	more, err := p.detailLinks(x.d.Links)
 	if err != nil {
 		return err
@@ -254,4 +291,3 @@ func (p *planner) restore(x *doing, fid lustre.FID) (string, error) {
 	}
 	return fmt.Sprintf("%s is marked as in use again", p.u.inodeText(at.mdt, at.ino)), nil
 }
-

@@ -93,15 +93,6 @@ type inodeRecord struct {
 	Not []uint32 `json:"not,omitempty"`
 }
 
-// objectRecord is an object that is destroyed.
-type objectRecord struct {
-	Type       string `json:"type"`
-	FID        string `json:"fid"`
-	Links      uint16 `json:"links"`
-	Size       uint64 `json:"size"` // bytes on this target
-	OSTObjects int    `json:"ost_objects,omitempty"`
-}
-
 // seqRecord is the space of sequences: from Start up to, not including, End.
 type seqRecord struct {
 	Start string `json:"start"`
@@ -344,24 +335,6 @@ func (b *bench) readInode(mdt int, ino uint32) (store.Bytes, error) {
 		rec.Agent = l.FID.String()
 	}
 	return encode(rec), nil
-}
-
-// readObject gives what is destroyed with an inode, nil if it is free.
-func (b *bench) readObject(mdt int, ino uint32) (store.Bytes, error) {
-	l, ok := b.lma(mdt, ino)
-	if !ok || l.Has(lustre.LMAIAgent) {
-		return nil, nil
-	}
-	in, err := b.inode(mdt, ino)
-	if err != nil {
-		return nil, err
-	}
-	raw, err := b.xattr(mdt, ino, recLOV)
-	if err != nil {
-		return nil, err
-	}
-	layout, _ := lustre.DecodeLOV(raw) // of one that cannot be read as far as it can be
-	return encode(objectRecord{typeName(typeOf(in.Mode)), l.FID.String(), in.Links, in.Size, layout.Objects}), nil
 }
 
 // lma gives the LMA of an inode in use. What is left in a free one means nothing, nor in one that was cleared and is still marked.
