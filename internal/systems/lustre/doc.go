@@ -19,6 +19,6 @@
 // whatever disagrees is read again.
 //
 // What holds: nothing but the Writer writes to a target, and it writes blocks of a plan only; a decision is carried out as a whole or
-// left; a new name is there before the old one goes; no object is removed; memory stays within the budget however many inodes there are; what would depend on
+// left; a new name is there before the old one goes; no object is removed unless a policy says discard; memory stays within the budget however many inodes there are; what would depend on
 // an MDT that was not given is not judged. Judges must not read, and must not know where claims come from.
 package lustre
