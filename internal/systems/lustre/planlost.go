@@ -47,7 +47,7 @@ func (p *planner) actDangling(x *doing) (string, error) {
 		return "the object is there again", p.adopt(at, fid, e)
 	}
 	if x.act == Remove {
-		if m, ok := p.lmv(e.dir); ok && m.IsMaster() && x.d.Stripe != nil {
+		if p.ofShard(x) {
 			return "", left("it is the name of a shard, without which what is in the striped directory is found no better: recreate makes an empty one")
 		}
 		if _, made := p.made[fid]; made {
@@ -58,6 +58,20 @@ func (p *planner) actDangling(x *doing) (string, error) {
 	}
 	_, err = p.recreate(fid, e)
 	return fmt.Sprintf("an empty %s was made", e.rec.Type), err
+}
+
+// ofShard tells whether a dangling name is that of a shard in its master. It is never removed: the objects of the shard find their place
+// again under it.
+func (p *planner) ofShard(x *doing) bool {
+	if x.d.Stripe == nil || x.d.Entry == nil {
+		return false
+	}
+	mdt, given := p.u.places[x.d.Entry.MDT]
+	if !given {
+		return false
+	}
+	m, ok := p.lmv(place{mdt, x.d.Entry.Dir})
+	return ok && m.IsMaster()
 }
 
 // adopt gives a name to an object that was made for another name.

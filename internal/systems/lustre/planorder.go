@@ -47,7 +47,7 @@ func (p *planner) order(decisions []store.Decision) ([]doing, error) {
 		}
 		p.foresee(x)
 	}
-	removeLast(list)
+	p.removeLast(list)
 	slices.SortStableFunc(list, func(a, b doing) int {
 		return cmp.Or(cmp.Compare(first[a.root], first[b.root]), cmp.Compare(a.root, b.root), cmp.Compare(a.rank, b.rank), cmp.Compare(a.f.Seq, b.f.Seq))
 	})
@@ -56,7 +56,7 @@ func (p *planner) order(decisions []store.Decision) ([]doing, error) {
 
 // removeLast puts the end of the name of a lost directory behind the orphans that say they were in it: these make it anew in lost+found, where
 // it has a name before it loses the old one.
-func removeLast(list []doing) {
+func (p *planner) removeLast(list []doing) {
 	parents := map[string]bool{}
 	for i := range list {
 		if x := &list[i]; x.f.Class == Orphan && x.act == Reattach && x.d.Parent != "" {
@@ -64,7 +64,7 @@ func removeLast(list []doing) {
 		}
 	}
 	for i := range list {
-		if x := &list[i]; x.f.Class == DanglingName && x.act == Remove && parents[x.d.FID] {
+		if x := &list[i]; x.f.Class == DanglingName && x.act == Remove && parents[x.d.FID] && !p.ofShard(x) {
 			x.rank = ranksOf[Orphan] + 1
 		}
 	}
@@ -88,7 +88,7 @@ func (p *planner) foresee(x *doing) {
 		if at, ok := p.objectPlace(&x.d); ok {
 			p.spare[spareKey{at.mdt, fid}] = at.ino
 		}
-	case x.f.Class == DanglingName && x.act != Remove:
+	case x.f.Class == DanglingName && (x.act != Remove || p.ofShard(x)):
 		p.dangles[fid] = waiting{x.d.Entry, x.f.Seq}
 	case x.f.Class == IndexMissing || x.f.Class == IndexStale && x.d.WantInode != 0:
 		if at, ok := p.objectPlace(&x.d); ok {

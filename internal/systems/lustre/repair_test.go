@@ -121,7 +121,7 @@ func e2fsck(t testing.TB, path string) []string {
 var onRequest = map[string][][]string{
 	"01-dangling-local":        {{"lustre/dangling-name=remove"}, {"lustre/dangling-name=recreate"}},
 	"02-dangling-remote-dir":   {{}, {"lustre/dangling-name=recreate"}, {"lustre/dangling-name=remove"}},
-	"25-stripe-object-missing": {{}, {"lustre/dangling-name=recreate"}},
+	"25-stripe-object-missing": {{}, {"lustre/dangling-name=recreate"}, {"lustre/dangling-name=remove"}},
 }
 
 // TestRealRepairs repairs every case of real damage: a second check is clean, e2fsck has no complaint, also about quota, that it does not
