@@ -47,13 +47,16 @@ type variant struct {
 	dirdata          bool
 }
 
+// inodesAreBlocks is the variant whose inodes are as large as its blocks.
+const inodesAreBlocks = "ext4-2k-2048"
+
 // variants are file systems of all shapes that can be written.
 var variants = []variant{
 	{"ext2-1k-128", "30M", "-t ext2 -b 1024 -I 128", false},
 	{"ext3-2k-256", "30M", "-t ext3 -b 2048 -I 256 -J size=2", false},
 	{"ext4-4k-256", "40M", "-t ext4 -b 4096 -I 256", false},
 	{"ext4-1k-256", "40M", "-t ext4 -b 1024 -I 256", false},
-	{"ext4-2k-2048", "40M", "-t ext4 -b 2048 -I 2048 -N 1000", false},
+	{inodesAreBlocks, "40M", "-t ext4 -b 2048 -I 2048 -N 1000", false},
 	{"gdt-csum-512", "40M", "-t ext4 -b 4096 -I 512 -O ^64bit,^metadata_csum,uninit_bg", false},
 	{"gdt-csum-64bit", "40M", "-t ext4 -b 1024 -O 64bit,^metadata_csum,uninit_bg", false},
 	{"csum-32bit-desc", "40M", "-t ext4 -b 1024 -O ^64bit,metadata_csum", false},

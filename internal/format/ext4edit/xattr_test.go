@@ -76,13 +76,13 @@ func TestXattrPlaces(t *testing.T) {
 // An attribute block that inodes share is copied, and freed with its last inode.
 func TestSharedXattrBlock(t *testing.T) {
 	for _, v := range variants {
+		if v.name == inodesAreBlocks {
+			continue // no value fits into a block that does not fit into an inode
+		}
 		t.Run(v.name, func(t *testing.T) {
 			t.Parallel()
 			img := makeImage(t, v)
 			e := openEdit(t, img)
-			if e.sb.InodeSize >= e.sb.BlockSize {
-				t.Skip("no value fits into a block that does not fit into an inode")
-			}
 			m := newModel(t, e)
 			var ino [3]uint32
 			for i := range ino {
