@@ -101,6 +101,8 @@ func sectionCount(s *section) string {
 	}
 	switch {
 	case s.Follows == 0:
+	case s.Follows == 1 && s.Count == 1:
+		out += ", a consequence of one in another section"
 	case s.Follows == s.Count:
 		out += ", all of them consequences of findings in other sections"
 	default:
