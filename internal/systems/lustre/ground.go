@@ -207,8 +207,8 @@ func (g *grounds) identity() {
 		switch {
 		case err != nil:
 			g.wrong(kindIdentity, m.mountdata, "inode %d: %v", m.mountdata, err)
-		case d.Flags&lustre.TargetMDT == 0:
-			g.wrong(kindIdentity, m.mountdata, "inode %d: CONFIGS/mountdata says that this is no MDT (flags 0x%x)", m.mountdata, d.Flags)
+		case d.Flags&lustre.TargetMDT == 0 || d.Flags&lustre.TargetOST != 0:
+			g.wrong(kindIdentity, m.mountdata, "inode %d: CONFIGS/mountdata says that this is no MDT, or an OST (flags 0x%x)", m.mountdata, d.Flags)
 		case d.FSName != g.fsname || d.Index != g.target.index && d.Flags&lustre.TargetVirgin == 0:
 			g.wrong(kindIdentity, m.mountdata, "inode %d: CONFIGS/mountdata says %q, MDT%04x; the target counts as %q, MDT%04x", m.mountdata, d.FSName, d.Index, g.fsname, g.target.index)
 		default:

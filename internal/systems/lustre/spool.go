@@ -79,7 +79,7 @@ type segment struct {
 
 // eachLine hands out the lines of a stretch of a file until fn returns an error.
 func eachLine(f io.ReaderAt, seg segment, fn func([]byte) error) error {
-	r := bufio.NewReaderSize(io.NewSectionReader(f, seg.Off, seg.Len), 64<<10)
+	r := bufio.NewReaderSize(io.NewSectionReader(f, seg.Off, seg.Len), int(min(seg.Len, 64<<10)))
 	for {
 		line, err := r.ReadBytes('\n')
 		if err == io.EOF && len(line) == 0 {
