@@ -23,9 +23,12 @@ type sample struct {
 }
 
 // window computes rates over the last seconds. It holds at most windowLength/progressEvery samples and a few more.
-type window struct{ samples []sample }
+type window struct {
+	samples        []sample
+	records, bytes float64 // what rates returned last
+}
 
-// rates adds a sample and returns what was done per second since the oldest one.
+// rates adds a sample and returns what was done per second since the oldest one; what it returned before if that is this very moment.
 func (w *window) rates(s sample) (records, bytes float64) {
 	w.samples = append(w.samples, s)
 	for len(w.samples) > 2 && s.at.Sub(w.samples[1].at) >= windowLength {
@@ -33,10 +36,10 @@ func (w *window) rates(s sample) (records, bytes float64) {
 	}
 	old := w.samples[0]
 	dt := s.at.Sub(old.at).Seconds()
-	if dt <= 0 {
-		return 0, 0
+	if dt > 0 {
+		w.records, w.bytes = float64(s.records-old.records)/dt, float64(s.bytes-old.bytes)/dt
 	}
-	return float64(s.records-old.records) / dt, float64(s.bytes-old.bytes) / dt
+	return w.records, w.bytes
 }
 
 // restart forgets all but the last sample: what was before says nothing about what comes.
@@ -81,8 +84,11 @@ func (e *engine) obey() {
 	if c.Stop {
 		e.cancel(ErrStopped)
 	}
-	if c.Rate != nil || c.RateBytes != nil {
-		e.lim.set(c.Rate, c.RateBytes)
+	records, bytes := e.lim.rates()
+	e.lim.set(c.Rate, c.RateBytes)
+	if r, b := e.lim.rates(); r != records || b != bytes {
+		e.progress() // a sample of this moment: what was done before it went by the old limit
+		e.window.restart()
 	}
 }
 
