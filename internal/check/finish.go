@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"fettle/internal/fault"
 	"fettle/internal/finding"
@@ -117,6 +118,9 @@ func (e *engine) summarize(state runs.State, err error) Summary {
 	}
 	s.Notes = append(s.Notes, e.notes...)
 	for _, u := range e.units {
+		if why := u.unfinished(); why != "" && state != runs.Finished {
+			s.Notes = append(s.Notes, u.prefix(why))
+		}
 		s.Notes = append(s.Notes, u.notes...)
 		if why := u.fixed(); why != "" && s.Verdict == finding.Damaged {
 			s.Fixed, s.Notes = true, append(s.Notes, why)
@@ -161,6 +165,35 @@ func addUnit(s *Summary, u *unitRun) {
 	if us.Verdict == finding.Incomplete || us.Verdict == finding.Damaged && s.Verdict != finding.Incomplete {
 		s.Verdict = us.Verdict
 	}
+}
+
+// unfinished says how far a unit came that was not checked to its end, "" for one that was. Passes differ in what they tell, so those that were not
+// reached are named: most systems tell their findings in the last one.
+func (u *unitRun) unfinished() string {
+	if u.point.Done {
+		return ""
+	}
+	var at string
+	var ahead []string
+	for _, p := range u.unit.Passes() {
+		switch {
+		case slices.Contains(u.point.PassesDone, p.Name):
+		case at == "" && p.Name == u.pass.Name:
+			at = "it stopped while " + p.Title
+			if n, of := u.passRecords.Load(), u.totalRecords.Load(); of > 0 && n <= of {
+				at += fmt.Sprintf(" (%d of %s)", n, say.Count(int(of), "record"))
+			}
+		default:
+			ahead = append(ahead, p.Title)
+		}
+	}
+	if at == "" {
+		at = "it was not begun"
+	}
+	if len(ahead) > 0 {
+		at += "; not yet done: " + strings.Join(ahead, ", ")
+	}
+	return at
 }
 
 // decodeFact keeps whole numbers whole: a count of objects must not become 1.398e+06.

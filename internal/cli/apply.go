@@ -41,6 +41,7 @@ func (f *applyFlags) threshold() (repair.Threshold, error) {
 
 func (a *App) newApply() *cobra.Command {
 	var f applyFlags
+	var pol policyFlags
 	var resume, edited bool
 	c := verb(cobra.Command{
 		Use:   "apply PLAN|RUN",
@@ -51,10 +52,14 @@ store is written to, so an interrupted repair can be completed (--resume) or tak
 Nothing is written when the store is in use, when a record is no longer what the plan says, when more would be lost than
 --max-loss allows, or when a change that cannot be undone has not been allowed by name.
 
-Afterwards the same check runs again, as a new run, and its verdict is printed. A run without a plan is planned first: on a
-terminal after asking how, otherwise only with --yes.`,
+Afterwards the same check runs again, as a new run, and its verdict is printed. A run without a plan is planned first, by the
+policy that is given: on a terminal after asking how, otherwise only with --yes. What a plan that was made does is decided in it; for
+another policy make another one: fettle plan RUN --policy RULE.
+
+"last" is the newest run. If a repair was taken back since that run, it is the run that the repair was of: what it found is there again.`,
 		Example: `  fettle apply last
   fettle apply --yes --max-loss 0.5% plan.json
+  fettle apply --yes --policy 'lustre/dangling-name=remove' last
   fettle apply --resume last`,
 		Args:              wants(1, 1, "a plan or a run"),
 		ValidArgsFunction: a.completeRunsOrFiles,
@@ -66,7 +71,11 @@ terminal after asking how, otherwise only with --yes.`,
 			if err != nil {
 				return err
 			}
-			m := mending{app: a, run: r, plan: plan, flags: &f, resume: resume}
+			if plan != nil && pol.given() {
+				return usagef("make another plan with it, read that, and apply it: "+a.commandLine(append([]string{"plan", r.ID()}, pol.words()...)...),
+					"the plan of run %s is made already, and decides what becomes of each finding", r.ID())
+			}
+			m := mending{app: a, run: r, plan: plan, policy: pol, flags: &f, resume: resume}
 			code, err := m.do(c.Context())
 			if err != nil {
 				return err
@@ -75,6 +84,7 @@ terminal after asking how, otherwise only with --yes.`,
 		},
 	}, exitClean, exitRepaired, exitUnrepaired, exitError, exitUsage, exitCancelled)
 	f.add(c.Flags())
+	pol.add(c.Flags())
 	c.Flags().BoolVar(&resume, "resume", false, "complete a repair that was interrupted")
 	c.Flags().BoolVar(&edited, "allow-edited", false, "accept a plan that was changed by hand")
 	return c
@@ -93,7 +103,7 @@ func (a *App) findPlan(arg string, opts repair.LoadOptions) (*runs.Run, *repair.
 		}
 		return r, plan, nil
 	}
-	r, err := a.findRun(arg)
+	r, err := a.findInForce(arg)
 	if err != nil {
 		return nil, nil, err
 	}

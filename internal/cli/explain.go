@@ -46,9 +46,9 @@ func (a *App) explainFinding(run, number string) error {
 		return usagef("the number in front of a finding, as in last#3", "%q is not the number of a finding", number)
 	}
 	if run == "" {
-		run = "last"
+		run = last
 	}
-	r, err := a.findRun(run)
+	r, err := a.findInForce(run)
 	if err != nil {
 		return err
 	}

@@ -41,7 +41,7 @@ makes later checks accept these findings (fettle check --baseline FILE).`,
 		Args:              wants(1, 1, "a run"),
 		ValidArgsFunction: a.completeRuns,
 		RunE: func(_ *cobra.Command, args []string) error {
-			r, err := a.findRun(args[0])
+			r, err := a.findInForce(args[0])
 			if err != nil {
 				return err
 			}

@@ -48,13 +48,13 @@ func (a *App) recognize(text, path string) (store.System, error) {
 		if errors.Is(err, fs.ErrNotExist) && prefixed && name != "" && !strings.ContainsAny(name, "/.\\") {
 			return nil, usagef(a.supported(), "unknown system %q in %q", name, text)
 		}
-		return nil, &fault.Error{Op: "open store", Where: text, Err: errors.Unwrap(err), Hint: "check the path; a store that is not a file needs its system in front, as in SYSTEM:PLACE"}
+		return nil, fault.Opening(text, &fs.PathError{Op: "open", Path: text, Err: errors.Unwrap(err)}, "a store that is not a file needs its system in front, as in SYSTEM:PLACE")
 	}
 	var hits []store.System
 	for _, s := range a.Systems {
 		ok, err := s.Recognize(path)
 		if err != nil {
-			return nil, &fault.Error{Op: "recognise", Where: text, Err: err}
+			return nil, fault.Opening(text, err, a.supported())
 		}
 		if ok {
 			hits = append(hits, s)

@@ -25,7 +25,9 @@ Of many findings and records of a kind only the first few are printed, unless it
 The last line is the command that applies it. Findings that no longer hold are left out.
 
 A finding whose action is "interact" must be decided by a person: its unit is parked, nothing of it is repaired, and the last
-line is the command that decides it (exit 4). Other units go on. Infos and accepted findings park nothing.`,
+line is the command that decides it (exit 4). Other units go on. Infos and accepted findings park nothing.
+
+"last" is the newest run. If a repair was taken back since that run, it is the run that the repair was of: what it found is there again.`,
 		Example: `  fettle plan last
   fettle plan last --policy 'flux/dangling-*=unlink' --policy 7=ignore
   fettle plan last --full | less
@@ -33,7 +35,7 @@ line is the command that decides it (exit 4). Other units go on. Infos and accep
 		Args:              wants(1, 1, "a run"),
 		ValidArgsFunction: a.completeRuns,
 		RunE: func(c *cobra.Command, args []string) error {
-			r, err := a.findRun(args[0])
+			r, err := a.findInForce(args[0])
 			if err != nil {
 				return err
 			}

@@ -27,6 +27,18 @@ func (p *policyFlags) add(f *pflag.FlagSet) {
 // given tells whether the user said anything about the policy.
 func (p *policyFlags) given() bool { return len(p.rules) > 0 || p.file != "" }
 
+// words are the flags again, as they were given.
+func (p *policyFlags) words() []string {
+	var out []string
+	if p.file != "" {
+		out = append(out, "--policy-file", p.file)
+	}
+	for _, r := range p.rules {
+		out = append(out, "--policy", r)
+	}
+	return out
+}
+
 // all lists the rules of the file and then those of the command line.
 func (p *policyFlags) all() ([]string, error) {
 	var out []string
@@ -133,7 +145,7 @@ type decision struct {
 }
 
 func (a *App) policyOfRun(name string, f *policyFlags) error {
-	r, err := a.findRun(name)
+	r, err := a.findInForce(name)
 	if err != nil {
 		return err
 	}

@@ -61,7 +61,7 @@ func (a *App) report(run string, f *reportFlags) error {
 	if f.most < 0 {
 		return usagef("", "--max %d makes no sense", f.most)
 	}
-	r, err := a.findRun(run)
+	r, err := a.findInForce(run)
 	if err != nil {
 		return err
 	}

@@ -26,7 +26,7 @@ func (a *App) source(r *runs.Run, sum runs.Summary, sys store.System) *report.So
 		src.Max = showOnTerminal
 	}
 	src.Head = report.Head{Run: r.ID(), Store: spec.Store, System: spec.System, Version: a.Version, Started: spec.Started,
-		Seconds: sum.Seconds, Verdict: sum.Verdict, Facts: facts(sum), Notes: sum.Notes, Next: a.next(r, sum)}
+		Seconds: sum.Seconds, Verdict: sum.Verdict, Partial: sum.State != runs.Finished, Facts: facts(sum), Notes: sum.Notes, Next: a.next(r, sum)}
 	return src
 }
 

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -66,7 +65,7 @@ completed by calling it again, and so is a repair that was interrupted and is no
 // one that was taken back is never meant.
 func (a *App) findRepaired(name string) (*runs.Run, error) {
 	r, err := a.findRun(name)
-	if err != nil || name != "last" {
+	if err != nil || name != last {
 		return r, err
 	}
 	st, err := repair.StateOf(r.Path())
@@ -85,7 +84,7 @@ func (a *App) findRepaired(name string) (*runs.Run, error) {
 		return nil, err
 	}
 	for _, one := range all {
-		if one.Broken() != nil || one.Spec().System != r.Spec().System || !slices.Equal(one.Spec().Paths, r.Spec().Paths) {
+		if !sameStore(one, r) {
 			continue
 		}
 		st, err := repair.StateOf(one.Path())
@@ -93,6 +92,7 @@ func (a *App) findRepaired(name string) (*runs.Run, error) {
 			return nil, err
 		}
 		if st.State != repair.None && st.State != repair.PlannedState {
+			a.say("last: the repair of run %s", one.ID())
 			return one, nil
 		}
 	}

@@ -289,6 +289,15 @@ func TestVerdictLine(t *testing.T) {
 			t.Errorf("got %q, want %q", got, c.want)
 		}
 	}
+	h = &Head{Run: "r1", Store: "s", Verdict: finding.Incomplete, Partial: true}
+	for want, tally := range map[string]Tally{
+		"s: incomplete: not finished, no findings yet (run r1)":            {},
+		"s: incomplete: not finished, so far 2 errors, 1 warning (run r1)": {Errors: 2, Warnings: 1, Roots: 3},
+	} {
+		if got := VerdictLine(h, tally, Style{}); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
 }
 
 func BenchmarkText(b *testing.B) {

@@ -20,6 +20,7 @@ type Head struct {
 	Started time.Time
 	Seconds float64 // of work; 0 when it is not known
 	Verdict finding.Verdict
+	Partial bool // the check did not come to its end: there may be more findings than were told so far
 	Facts   []Fact
 	Notes   []string
 	Next    []string // commands to try next, the most useful first

@@ -232,8 +232,13 @@ func VerdictLine(h *Head, t Tally, st Style) string {
 	if t.Infos > 0 {
 		parts = append(parts, say.Count(t.Infos, "info"))
 	}
-	if len(parts) == 0 {
+	switch {
+	case len(parts) == 0 && h.Partial:
+		parts = append(parts, "not finished, no findings yet")
+	case len(parts) == 0:
 		parts = append(parts, "nothing found")
+	case h.Partial:
+		parts = append([]string{"not finished, so far " + parts[0]}, parts[1:]...)
 	}
 	if t.Accepted > 0 {
 		parts = append(parts, fmt.Sprintf("%d accepted by the baseline", t.Accepted))

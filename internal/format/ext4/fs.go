@@ -47,7 +47,8 @@ func Open(path string) (*FS, error) {
 	}
 	fs, err := New(f, size, path)
 	if err != nil {
-		return nil, errors.Join(err, f.Close())
+		f.Close() // it was only read
+		return nil, err
 	}
 	fs.closer = f
 	return fs, nil

@@ -3,6 +3,7 @@ package ext4edit
 import (
 	"errors"
 	"fmt"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -155,6 +156,36 @@ func TestInvalid(t *testing.T) {
 	}
 	if !slices.IsSortedFunc(e.Blocks(), func(a, b Block) int { return int(a.Number) - int(b.Number) }) {
 		t.Error("blocks are not sorted")
+	}
+}
+
+// An operation that fails within a Try is told once, with the target that it was done to, and takes back what was done to others.
+func TestFailureNamesOperation(t *testing.T) {
+	img := makeImage(t, variant{"x", "20M", "-t ext4 -b 4096 -I 512", true})
+	other := img + ".other"
+	if err := os.Link(img, other); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.Remove(other) })
+	e, f := openEdit(t, other), openEdit(t, img)
+	err := e.Try(func() error {
+		return f.Try(func() error {
+			if err := e.SetMode(11, 0o123); err != nil {
+				return err
+			}
+			return f.RemoveName(ext4.InoRoot, []byte("none"), At{})
+		})
+	})
+	text := fmt.Sprint(err)
+	if strings.Count(text, img) != 1 || strings.Contains(text, other) || !strings.Contains(text, "none") || !errors.Is(err, ErrAbsent) {
+		t.Errorf("%s", text)
+	}
+	if n := len(e.Blocks()) + len(f.Blocks()); n != 0 {
+		t.Errorf("%d blocks changed", n)
+	}
+	boom := errors.New("boom")
+	if err := e.Try(func() error { return boom }); err != boom {
+		t.Errorf("%v", err)
 	}
 }
 

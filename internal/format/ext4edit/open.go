@@ -37,6 +37,7 @@ type Edit struct {
 	fresh map[uint64]bool // blocks that were free
 	ofDir map[uint64]bool // blocks of directories that were written
 	takes []func()        // take back what the running operation did to made and quotas
+	named bool            // an operation is under way whose errors say what it was
 
 	quotas [ext4quota.Kinds]*quotaFile // as far as they were read, with what was written to them
 }
@@ -134,21 +135,35 @@ func (e *Edit) journalClean() error {
 	return nil
 }
 
-// do runs an operation: when it fails, nothing of it stays. Operations within an operation are part of it.
+// do runs an operation: when it fails, nothing of it stays, and the error says which target and which operation that was. Operations
+// within it are parts of it and are not named; those within a Try are.
 func (e *Edit) do(fn func() error, format string, args ...any) error {
+	if e.named {
+		return fn()
+	}
+	e.named = true
+	defer func() { e.named = false }()
+	if err := e.whole(fn); err != nil {
+		return fmt.Errorf("%s: %s: %w", e.view.Name(), fmt.Sprintf(format, args...), err)
+	}
+	return nil
+}
+
+// whole takes back what fn did when it fails, unless it is a part of something that will.
+func (e *Edit) whole(fn func() error) error {
 	if e.over.undo != nil {
 		return fn()
 	}
 	e.over.undo = map[uint64][]byte{}
 	defer func() { e.over.undo, e.takes = nil, nil }()
-	if err := fn(); err != nil {
+	err := fn()
+	if err != nil {
 		e.over.rollback()
 		for _, back := range slices.Backward(e.takes) {
 			back()
 		}
-		return fmt.Errorf("%s: %s: %w", e.view.Name(), fmt.Sprintf(format, args...), err)
 	}
-	return nil
+	return err
 }
 
 // Blocks lists the blocks that differ from the file system, ascending. They have no order in which a crash between them would be

@@ -1,5 +1,5 @@
 package ext4edit
 
 // Try makes several operations one: when fn fails, nothing of what was done in it stays. An operation that fails within it may leave
-// parts of itself behind until then, so fn must return its error.
-func (e *Edit) Try(fn func() error) error { return e.do(fn, "change several things") }
+// parts of itself behind until then, so fn must return its error, which comes back as it is: it may be about another target.
+func (e *Edit) Try(fn func() error) error { return e.whole(fn) }

@@ -52,5 +52,20 @@ func sizeOf(f *os.File, info os.FileInfo) (int64, error) {
 		}
 		return size, nil
 	}
-	return 0, fmt.Errorf("%s is a %s, not a regular file or block device", f.Name(), mode.Type())
+	return 0, &os.PathError{Op: "open", Path: f.Name(), Err: fmt.Errorf("%s, not a regular file or block device", inWords(mode))}
+}
+
+// inWords says what is neither a regular file nor a block device.
+func inWords(mode os.FileMode) string {
+	switch {
+	case mode.IsDir():
+		return "a directory"
+	case mode&os.ModeCharDevice != 0:
+		return "a character device"
+	case mode&os.ModeNamedPipe != 0:
+		return "a named pipe"
+	case mode&os.ModeSocket != 0:
+		return "a socket"
+	}
+	return "something else (" + mode.Type().String() + ")"
 }

@@ -42,6 +42,9 @@ const (
 	storeName     = "metadata.db"
 )
 
+// placesHint says what can be given.
+const placesHint = "give containerd's root (/var/lib/containerd), a directory with copies of meta.db, metadata.db, POOL.db and thin.meta (or thin.xml), or these files with commas"
+
 // errNoLayer says that there is nothing of the snapshotter at a place.
 var errNoLayer = errors.New("no database of the devmapper snapshotter and no thin metadata here")
 
@@ -70,7 +73,7 @@ func findLayers(paths []string, o options) (layout, error) {
 	}
 	if l.meta == "" && l.store == "" && l.pool == "" && l.thin == "" {
 		return l, &fault.Error{Op: "open", Where: l.dir, Err: errNoLayer,
-			Hint: "name containerd's root (/var/lib/containerd), or a directory with meta.db, metadata.db, POOL.db and thin.meta (or thin.xml)"}
+			Hint: placesHint}
 	}
 	return l, l.exchanged(o)
 }
@@ -200,7 +203,7 @@ func fromFiles(paths []string) (layout, error) {
 	for _, p := range paths {
 		fi, err := os.Stat(p)
 		if err != nil {
-			return l, &fault.Error{Op: "open", Where: p, Err: errors.Unwrap(err), Hint: "a directory or the files of the layers are expected"}
+			return l, fault.Opening(p, err, placesHint)
 		}
 		if fi.IsDir() {
 			return l, fault.NewUsage(fmt.Errorf("%s is a directory, but several places were named", p), "name one directory, or only files")
@@ -239,7 +242,7 @@ func kindOf(path string) (kind, error) {
 	head := make([]byte, thinmeta.BlockSize)
 	f, _, err := quietfile.Open(path, 0)
 	if err != nil {
-		return kindNone, &fault.Error{Op: "open", Where: path, Err: errors.Unwrap(err)}
+		return kindNone, fault.Opening(path, err, placesHint)
 	}
 	n, err := io.ReadFull(f, head)
 	f.Close()

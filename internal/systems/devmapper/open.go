@@ -2,7 +2,6 @@ package devmapper
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -37,7 +36,7 @@ func (System) Recognize(path string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if m := fi.Mode(); !m.IsRegular() && m&os.ModeDevice == 0 {
+	if m := fi.Mode(); !m.IsRegular() && m.Type() != os.ModeDevice {
 		return false, nil // opening a FIFO would wait for a writer
 	}
 	k, err := kindByContent(path)
@@ -136,7 +135,7 @@ func (System) Open(ctx context.Context, loc store.Location, opts store.Options) 
 	}
 	for _, p := range []string{l.meta, l.store, l.pool, l.thin} {
 		if _, err := os.Stat(p); p != "" && err != nil {
-			return nil, &fault.Error{Op: "open", Where: p, Err: errors.Unwrap(err)}
+			return nil, fault.Opening(p, err, placesHint)
 		}
 	}
 	if err := l.resolve(); err != nil {

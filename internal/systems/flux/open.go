@@ -2,7 +2,6 @@ package flux
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -72,6 +71,9 @@ func (System) Recognize(path string) (bool, error) {
 	return false, nil
 }
 
+// placesHint says what can be given.
+const placesHint = "give " + FileName + ", or the directory that it is in, which is the state directory of the Flux instance (flux getattr statedir)"
+
 // locate finds the database behind what the user named: the file itself or the state directory.
 func locate(path string) (string, error) {
 	fi, err := os.Stat(path)
@@ -84,7 +86,7 @@ func locate(path string) (string, error) {
 	inside := filepath.Join(path, FileName)
 	if _, err := os.Stat(inside); err != nil {
 		return inside, &fault.Error{Op: "open", Where: path, Err: fmt.Errorf("no %s in this directory", FileName),
-			Hint: "name the file itself, or the state directory of the instance (flux getattr statedir)"}
+			Hint: placesHint}
 	}
 	return inside, nil
 }
@@ -104,10 +106,7 @@ func (System) Open(ctx context.Context, loc store.Location, opts store.Options) 
 	}
 	path, err := locate(loc.Paths[0])
 	if err != nil {
-		if errors.Is(err, os.ErrNotExist) {
-			err = fault.WithHint(err, "is the path right? The store is "+FileName+" in the state directory of the Flux instance")
-		}
-		return nil, err
+		return nil, fault.Opening(loc.Paths[0], err, placesHint)
 	}
 	o := options{skip: opts.Skip}
 	for k, v := range opts.Settings {
@@ -175,7 +174,7 @@ type unit struct {
 func openUnit(path string, o options) (*unit, error) {
 	f, err := sqlitefile.Open(path, o.fileOptions())
 	if err != nil {
-		return nil, &fault.Error{Op: "open", Where: path, Err: err}
+		return nil, fault.Opening(path, err, placesHint)
 	}
 	u := &unit{path: path, opts: o, file: f}
 	u.layout = readLayout(f)

@@ -24,6 +24,9 @@ func openBackup(ctx context.Context, path string) (*target, error) {
 	if err != nil || !fi.IsDir() && !fi.Mode().IsRegular() {
 		return nil, nil // opening it as an image says what is wrong
 	}
+	if fi.IsDir() && !hasTop(path) {
+		return nil, backupFault(path, fmt.Errorf("a directory is taken for a file-level backup: %w", mdtimage.ErrNoTarget))
+	}
 	r, err := mdtbackup.Open(path)
 	if errors.Is(err, mdtbackup.ErrNotBackup) {
 		return nil, nil
@@ -46,6 +49,17 @@ func openBackup(ctx context.Context, path string) (*target, error) {
 		return nil, errors.Join(err, t.close())
 	}
 	return t, nil
+}
+
+// hasTop tells whether a directory looks like the top of a target, so that another one is not walked to its end first. What cannot be looked at
+// may be one.
+func hasTop(dir string) bool {
+	for _, name := range mdtimage.Tops {
+		if _, err := os.Lstat(filepath.Join(dir, name)); !errors.Is(err, os.ErrNotExist) {
+			return true
+		}
+	}
+	return false
 }
 
 // layOut reads a backup.

@@ -37,7 +37,7 @@ func (System) Recognize(path string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if m := fi.Mode(); !m.IsRegular() && m&os.ModeDevice == 0 {
+	if m := fi.Mode(); !m.IsRegular() && m.Type() != os.ModeDevice {
 		return isBackup(path, fi)
 	}
 	fs, err := ext4.Open(path)

@@ -38,11 +38,7 @@ func openTarget(ctx context.Context, path string, ignoreJournal bool) (*target, 
 	}
 	fs, err := ext4.Open(path)
 	if err != nil {
-		hint := ""
-		if errors.Is(err, ext4.ErrNotExt4) {
-			hint = "only MDTs on ldiskfs can be read; for an MDT on ZFS use LFSCK itself"
-		}
-		return nil, &fault.Error{Op: "open", Where: path, Err: err, Hint: hint}
+		return nil, imageFault(path, err)
 	}
 	t := &target{path: path, fs: fs}
 	if err := t.admit(ignoreJournal); err != nil {
@@ -53,6 +49,23 @@ func openTarget(ctx context.Context, path string, ignoreJournal bool) (*target, 
 		return nil, errors.Join(err, fs.Close())
 	}
 	return t, nil
+}
+
+// What can be given as an MDT.
+const (
+	placesHint  = "an MDT is given as a device that is not mounted, a snapshot or an image of it, or a file-level backup; several with commas: lustre:mdt0.img,mdt1.img"
+	ldiskfsHint = "only MDTs on ldiskfs can be read, and tar archives of them; for an MDT on ZFS use LFSCK itself"
+)
+
+// imageFault says what can be done about a path that cannot be opened as an image.
+func imageFault(path string, err error) error {
+	if !errors.Is(err, ext4.ErrNotExt4) {
+		return fault.Opening(path, err, placesHint)
+	}
+	if inner := errors.Unwrap(err); inner != nil {
+		err = inner // without the path
+	}
+	return fault.Opening(path, err, ldiskfsHint)
 }
 
 // admit refuses content that cannot be trusted.

@@ -22,6 +22,9 @@ var (
 	ErrNoTarget = errors.New("the backup has neither ROOT nor REMOTE_PARENT_DIR nor CONFIGS at its top")
 )
 
+// Tops are names of which the top of a metadata target has one at least.
+var Tops = []string{"ROOT", "REMOTE_PARENT_DIR", "CONFIGS"}
+
 // Options say how to lay a backup out.
 type Options struct {
 	// Dir is where temporary files lie; "" means $TMPDIR.
@@ -203,10 +206,7 @@ func (l *layer) take(m *mdtbackup.Member) error {
 		return l.directory(ext4.InoRoot, m)
 	}
 	if last == 0 {
-		switch m.Parts[0] {
-		case "ROOT", "REMOTE_PARENT_DIR", "CONFIGS":
-			l.top = true
-		}
+		l.top = l.top || slices.Contains(Tops, m.Parts[0])
 	}
 	up, err := l.dirOf(m.Parts[:last])
 	if err != nil {
@@ -280,10 +280,7 @@ func (l *layer) dir(up uint32, name string) (uint32, error) {
 	l.dirs[dirKey{up, strings.Clone(name)}] = ino
 	l.nodes = append(l.nodes, dirNode{ino, up})
 	if up == ext4.InoRoot {
-		switch name {
-		case "ROOT", "REMOTE_PARENT_DIR", "CONFIGS":
-			l.top = true
-		}
+		l.top = l.top || slices.Contains(Tops, name)
 	}
 	if err := l.directory(ino, &mdtbackup.Member{Mode: mdtbackup.ModeDirectory | 0o755}); err != nil {
 		return 0, err
