@@ -1,6 +1,9 @@
 package ext4
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Inode is a decoded inode. SweepInodes reuses one for many: Clone keeps it.
 type Inode struct {
@@ -60,6 +63,24 @@ func DirentTypeOf(mode uint16) uint8 {
 		return TypeSymlink
 	}
 	return TypeUnknown
+}
+
+// typeNames are words for the types of directory entries.
+var typeNames = [...]string{TypeRegular: "file", TypeDir: "directory", TypeChar: "character device", TypeBlock: "block device", TypeFIFO: "FIFO",
+	TypeSocket: "socket", TypeSymlink: "symbolic link"}
+
+// TypeName is a word for the type of a directory entry: "directory", or "object of type 9" for one that ext4 does not have.
+func TypeName(t uint8) string {
+	if t == TypeUnknown || int(t) >= len(typeNames) {
+		return fmt.Sprintf("object of type %d", t)
+	}
+	return typeNames[t]
+}
+
+// ParseTypeName is the reverse of TypeName for the types that ext4 has.
+func ParseTypeName(name string) (t uint8, ok bool) {
+	i := slices.Index(typeNames[:], name)
+	return uint8(max(i, 0)), i > 0
 }
 
 // decode fills in from raw, which must have the inode size of the file system.

@@ -221,7 +221,7 @@ func (w *world) tellOrigins(d *draft) {
 		seen[p] = true
 		t := w.targets[mdt]
 		if path := t.backup.Path(ino); path != "" {
-			path = shown(path)
+			path = lustre.NameText(path)
 			if d.Detail.FID == "" && d.Class == MissingLMA {
 				d.Subject = t.name() + ":" + path // inode numbers are made up
 			}

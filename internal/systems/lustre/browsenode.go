@@ -69,8 +69,8 @@ func (v *view) node(path []string, th *thing) store.Node {
 	if th.raw && in.IsRegular() {
 		n.Size = v.readable(fs, in)
 	}
-	if th.raw && th.entry != nil && n.Trouble == "" && th.entry.typ != 0 && th.entry.typ != typeOf(in.Mode) {
-		n.Trouble = fmt.Sprintf("the name says %s", typeName(th.entry.typ))
+	if th.raw && th.entry != nil && n.Trouble == "" && th.entry.typ != 0 && th.entry.typ != ext4.DirentTypeOf(in.Mode) {
+		n.Trouble = fmt.Sprintf("the name says %s", ext4.TypeName(th.entry.typ))
 	}
 	return n
 }
@@ -90,7 +90,7 @@ func (v *view) kind(th *thing, in *ext4.Inode) string {
 			return kindShard
 		}
 	}
-	switch typeOf(in.Mode) {
+	switch ext4.DirentTypeOf(in.Mode) {
 	case 1:
 		return "file"
 	case 2:
@@ -138,7 +138,7 @@ func (v *view) Stat(_ context.Context, n store.Node) ([]store.Field, error) {
 		if r.hasFID {
 			fid = r.fid.String()
 		}
-		add("name", "in %s inode %d (%v) at byte %d: %s, inode %d, %s", v.targets[th.dir.mdt].name(), th.dir.ino, r.parent, r.at, typeName(r.typ), r.ino, fid)
+		add("name", "in %s inode %d (%v) at byte %d: %s, inode %d, %s", v.targets[th.dir.mdt].name(), th.dir.ino, r.parent, r.at, ext4.TypeName(r.typ), r.ino, fid)
 	}
 	if th.fid != (lustre.FID{}) {
 		add("fid", "%v", th.fid)

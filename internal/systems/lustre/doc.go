@@ -11,7 +11,7 @@
 //	report    findings with paths, what causes what (report.go, path.go)
 //	browse    the namespace as a tree for people, beside the check: reads only what is looked at (browse*.go)
 //	lfsck     a run in the words of LFSCK (lfsck.go)
-//	plan      decisions become changes of records, tried on edits that are never written (plan*.go, records.go, recordwrite.go)
+//	plan      decisions become changes of records, tried on edits that are never written (plan*.go, the room mdtrecord)
 //	write     the records of a step become blocks of the targets (lower.go, writer.go)
 //
 // The witnesses about an object are: the inode with its LMA, link EA and LMV; the names with their FIDs; '..'; the object index;
@@ -19,6 +19,6 @@
 // whatever disagrees is read again.
 //
 // What holds: nothing but the Writer writes to a target, and it writes blocks of a plan only; a decision is carried out as a whole or
-// left; a new name is there before the old one goes; no object is removed unless a policy says discard; memory stays within the budget however many inodes there are; what would depend on
-// an MDT that was not given is not judged. Judges must not read, and must not know where claims come from.
+// left; a new name is there before the old one goes; no object is removed unless a policy says discard; memory stays within the budget
+// however many inodes there are; what would depend on an MDT that was not given is not judged. Judges must not read, and must not know where claims come from.
 package lustre

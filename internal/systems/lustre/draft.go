@@ -4,11 +4,10 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"fettle/internal/finding"
 	"fettle/internal/format/lustre"
+	"fettle/internal/systems/lustre/mdtrecord"
 )
 
 // draft is a finding before its path and its cause are known. It is kept in a spool.
@@ -83,29 +82,29 @@ func keyDuplicate(f lustre.FID) string { return "duplicate " + f.String() }
 
 // detail is the machine-readable part of a finding: everything that a planner needs to find the records again.
 type detail struct {
-	FID        string        `json:"fid,omitempty"`
-	MDT        *uint32       `json:"mdt,omitempty"` // index of the MDT that holds the inode
-	Inode      uint32        `json:"inode,omitempty"`
-	Generation uint32        `json:"generation,omitempty"`
-	Entry      *entryDetail  `json:"entry,omitempty"`   // the directory entry it is about
-	Entries    []entryDetail `json:"entries,omitempty"` // all names of the object
-	Links      []linkDetail  `json:"links,omitempty"`   // what the link EA should hold
-	Surplus    []linkDetail  `json:"surplus,omitempty"` // records of it that should go
-	Parent     string        `json:"parent,omitempty"`  // FID of the directory that the object belongs in
-	Name       string        `json:"name,omitempty"`    // its name there
-	NameRaw    []byte        `json:"name_raw,omitempty"`
-	ParentMDT  *uint32       `json:"parent_mdt,omitempty"`
-	ParentIno  uint32        `json:"parent_inode,omitempty"`
-	Type       string        `json:"type,omitempty"` // of the object
-	Have       string        `json:"have,omitempty"`
-	Want       string        `json:"want,omitempty"`
-	WantInode  uint32        `json:"want_inode,omitempty"`
-	Stripe     *int          `json:"stripe,omitempty"`
-	WantStripe *int          `json:"want_stripe,omitempty"`
-	Inodes     []inodeDetail `json:"inodes,omitempty"`
-	LostName   string        `json:"lost_name,omitempty"` // under .lustre/lost+found/MDTxxxx
-	Backup     []string      `json:"backup,omitempty"`    // paths in file-level backups: "MDT0000:ROOT/dir/file"
-	Records    []record      `json:"records,omitempty"`   // what has to be unchanged for the finding to hold
+	FID        string           `json:"fid,omitempty"`
+	MDT        *uint32          `json:"mdt,omitempty"` // index of the MDT that holds the inode
+	Inode      uint32           `json:"inode,omitempty"`
+	Generation uint32           `json:"generation,omitempty"`
+	Entry      *entryDetail     `json:"entry,omitempty"`   // the directory entry it is about
+	Entries    []entryDetail    `json:"entries,omitempty"` // all names of the object
+	Links      []mdtrecord.Link `json:"links,omitempty"`   // what the link EA should hold
+	Surplus    []mdtrecord.Link `json:"surplus,omitempty"` // records of it that should go
+	Parent     string           `json:"parent,omitempty"`  // FID of the directory that the object belongs in
+	Name       string           `json:"name,omitempty"`    // its name there
+	NameRaw    []byte           `json:"name_raw,omitempty"`
+	ParentMDT  *uint32          `json:"parent_mdt,omitempty"`
+	ParentIno  uint32           `json:"parent_inode,omitempty"`
+	Type       string           `json:"type,omitempty"` // of the object
+	Have       string           `json:"have,omitempty"`
+	Want       string           `json:"want,omitempty"`
+	WantInode  uint32           `json:"want_inode,omitempty"`
+	Stripe     *int             `json:"stripe,omitempty"`
+	WantStripe *int             `json:"want_stripe,omitempty"`
+	Inodes     []inodeDetail    `json:"inodes,omitempty"`
+	LostName   string           `json:"lost_name,omitempty"` // under .lustre/lost+found/MDTxxxx
+	Backup     []string         `json:"backup,omitempty"`    // paths in file-level backups: "MDT0000:ROOT/dir/file"
+	Records    []record         `json:"records,omitempty"`   // what has to be unchanged for the finding to hold
 }
 
 // entryDetail is a directory entry.
@@ -121,40 +120,10 @@ type entryDetail struct {
 	FID     string `json:"fid,omitempty"`
 }
 
-type linkDetail struct {
-	Parent  string `json:"parent"`
-	Name    string `json:"name"`
-	NameRaw []byte `json:"name_raw,omitempty"`
-}
-
 type inodeDetail struct {
 	MDT   uint32 `json:"mdt"`
 	Inode uint32 `json:"inode"`
 	Says  string `json:"says"`
-}
-
-// shown is a name as text: names that are no text, or hold control characters, are quoted.
-func shown(name string) string {
-	if utf8.ValidString(name) && !strings.ContainsFunc(name, func(r rune) bool { return unicode.IsControl(r) || r == utf8.RuneError }) {
-		return name
-	}
-	return strconv.Quote(name)
-}
-
-// rawName gives the bytes of a name that text cannot hold.
-func rawName(name string) []byte {
-	if shown(name) == name {
-		return nil
-	}
-	return []byte(name)
-}
-
-func links(ls []lustre.Link) []linkDetail {
-	var out []linkDetail
-	for _, l := range ls {
-		out = append(out, linkDetail{l.Parent.String(), shown(l.Name), rawName(l.Name)})
-	}
-	return out
 }
 
 func linkText(ls []lustre.Link) string {

@@ -3,6 +3,7 @@ package lustre
 import (
 	"fmt"
 
+	"fettle/internal/format/ext4"
 	"fettle/internal/format/lustre"
 	"fettle/internal/say"
 )
@@ -58,9 +59,9 @@ func (t *tenant) String() string {
 	case t.agent:
 		return "is an agent for " + t.fid.String()
 	case !t.known:
-		return fmt.Sprintf("is a %s without an LMA", typeName(typeOf(t.mode)))
+		return fmt.Sprintf("is a %s without an LMA", ext4.TypeName(ext4.DirentTypeOf(t.mode)))
 	}
-	return fmt.Sprintf("is the %s %v", typeName(typeOf(t.mode)), t.fid)
+	return fmt.Sprintf("is the %s %v", ext4.TypeName(ext4.DirentTypeOf(t.mode)), t.fid)
 }
 
 // written is what a directory entry says when it is read again.
@@ -122,25 +123,4 @@ func (f *facts) links(o *object) []lustre.Link {
 		}
 	}
 	return out
-}
-
-// typeName is a word for the type of a directory entry.
-func typeName(t uint8) string {
-	switch t {
-	case 1:
-		return "file"
-	case 2:
-		return "directory"
-	case 3:
-		return "character device"
-	case 4:
-		return "block device"
-	case 5:
-		return "FIFO"
-	case 6:
-		return "socket"
-	case 7:
-		return "symbolic link"
-	}
-	return fmt.Sprintf("object of type %d", t)
 }

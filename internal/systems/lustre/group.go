@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"fettle/internal/claim"
+	"fettle/internal/format/ext4"
 	"fettle/internal/format/lustre"
 	"fettle/internal/match"
 )
@@ -197,7 +198,7 @@ func (a *about) fine(s *shape) bool {
 	local, near := 0, 0
 	for i := range a.names {
 		n := &a.names[i]
-		if n.bits&(nameInsane|nameMisplaced) != 0 || n.has(nameNoFID) && !s.fromBackup(n.mdt) || n.typ != typeOf(o.mode) || !o.knows(n.hash) {
+		if n.bits&(nameInsane|nameMisplaced) != 0 || n.has(nameNoFID) && !s.fromBackup(n.mdt) || n.typ != ext4.DirentTypeOf(o.mode) || !o.knows(n.hash) {
 			return false
 		}
 		if n.mdt == o.mdt {
@@ -256,25 +257,4 @@ func (a *about) dirFine(o *object, n *name, s *shape) bool {
 	}
 	striped := o.has(objLMV) || n.has(nameShardForm) || n.has(nameInMaster) || d.shards > 0 || o.incompat&lustre.LMAIStriped != 0
 	return !striped || len(stripeFaults(a, o, n, d, s)) == 0
-}
-
-// typeOf is the type that a name of an inode with that mode has.
-func typeOf(mode uint16) uint8 {
-	switch mode >> 12 {
-	case 8:
-		return 1
-	case 4:
-		return 2
-	case 2:
-		return 3
-	case 6:
-		return 4
-	case 1:
-		return 5
-	case 12:
-		return 6
-	case 10:
-		return 7
-	}
-	return 0
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"fettle/internal/finding"
+	"fettle/internal/format/ext4"
 	"fettle/internal/format/lustre"
 	"fettle/internal/say"
 )
@@ -46,7 +47,7 @@ func (j *judge) add(class string, evidence ...finding.Evidence) *draft {
 // on says which inode it is about.
 func (d *draft) on(j *judge, o *object) *draft {
 	d.inode(j.s, o.mdt, o.ino)
-	d.Detail.Generation, d.Detail.Type = o.gen, typeName(typeOf(o.mode))
+	d.Detail.Generation, d.Detail.Type = o.gen, ext4.TypeName(ext4.DirentTypeOf(o.mode))
 	if !d.Named {
 		d.Dir = place2{o.mdt, o.ino}
 	}
@@ -88,7 +89,7 @@ func (d *draft) prefer(a finding.Action, why string) *draft { d.Prefer, d.Why = 
 
 func (j *judge) entryDetail(i int) entryDetail {
 	n, t := &j.names[i], &j.texts[i]
-	e := entryDetail{MDT: j.s.indexes[n.mdt], Dir: n.dir, At: n.at, Name: shown(t.text), NameRaw: rawName(t.text), Inode: n.ino, Type: n.typ}
+	e := entryDetail{MDT: j.s.indexes[n.mdt], Dir: n.dir, At: n.at, Name: lustre.NameText(t.text), NameRaw: lustre.NameRaw(t.text), Inode: n.ino, Type: n.typ}
 	if t.sure {
 		e.Parent = t.parent.String()
 	}
@@ -116,12 +117,12 @@ func (j *judge) nameSays(i int) finding.Evidence {
 	n, t := &j.names[i], &j.texts[i]
 	fid := "no FID"
 	if j.s.fromBackup(n.mdt) {
-		return says(fmt.Sprintf("name %q in %s", shown(t.text), j.dirText(t, n)), "leads to inode %d, type %s", n.ino, typeName(n.typ))
+		return says(fmt.Sprintf("name %q in %s", lustre.NameText(t.text), j.dirText(t, n)), "leads to inode %d, type %s", n.ino, ext4.TypeName(n.typ))
 	}
 	if t.hasFID {
 		fid = t.fid.String()
 	}
-	return says(fmt.Sprintf("name %q in %s", shown(t.text), j.dirText(t, n)), "leads to %s, inode %d, type %s", fid, n.ino, typeName(n.typ))
+	return says(fmt.Sprintf("name %q in %s", lustre.NameText(t.text), j.dirText(t, n)), "leads to %s, inode %d, type %s", fid, n.ino, ext4.TypeName(n.typ))
 }
 
 func (j *judge) dirText(t *written, n *name) string {
@@ -132,9 +133,9 @@ func (j *judge) dirText(t *written, n *name) string {
 }
 
 func (j *judge) objectSays(o *object) finding.Evidence {
-	text := fmt.Sprintf("is the %s %v with %s", typeName(typeOf(o.mode)), j.fid, say.Count(int(o.links), "link"))
+	text := fmt.Sprintf("is the %s %v with %s", ext4.TypeName(ext4.DirentTypeOf(o.mode)), j.fid, say.Count(int(o.links), "link"))
 	if o.has(objNoLMA) {
-		text = fmt.Sprintf("is a %s without an LMA, with %s", typeName(typeOf(o.mode)), say.Count(int(o.links), "link"))
+		text = fmt.Sprintf("is a %s without an LMA, with %s", ext4.TypeName(ext4.DirentTypeOf(o.mode)), say.Count(int(o.links), "link"))
 	}
 	return says(j.s.inodeText(o.mdt, o.ino), "%s", text)
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"fettle/internal/finding"
+	"fettle/internal/format/ext4"
 	"fettle/internal/format/lustre"
 )
 
@@ -108,7 +109,7 @@ func (j *judge) lostLMA(p place, t *tenant) *draft {
 	}
 	d.Evidence = append(append(d.Evidence, j.tenantSays(p.mdt, p.ino)), j.indexSays()...)
 	d.inode(j.s, p.mdt, p.ino).provides(keyInode(p.mdt, p.ino), keyObject(j.fid))
-	d.Detail.Generation, d.Detail.Type = t.gen, typeName(typeOf(t.mode))
+	d.Detail.Generation, d.Detail.Type = t.gen, ext4.TypeName(ext4.DirentTypeOf(t.mode))
 	return d.values("no LMA", j.fid.String())
 }
 
@@ -144,9 +145,9 @@ func (j *judge) dangling(i int) {
 	}
 	d.Evidence = append(append(d.Evidence, j.tenantSays(n.mdt, n.ino)), j.indexSays()...)
 	d.Rests = append(d.Rests, record{MDT: j.s.indexes[n.mdt], Inode: n.ino})
-	d.Detail.Parent, d.Detail.Name, d.Detail.NameRaw = w.parent.String(), shown(w.text), rawName(w.text)
-	d.Detail.ParentIno, d.Detail.Type = n.dir, typeName(n.typ)
-	d.Title = fmt.Sprintf("%q leads to %v, which is gone", shown(w.text), j.fid)
+	d.Detail.Parent, d.Detail.Name, d.Detail.NameRaw = w.parent.String(), lustre.NameText(w.text), lustre.NameRaw(w.text)
+	d.Detail.ParentIno, d.Detail.Type = n.dir, ext4.TypeName(n.typ)
+	d.Title = fmt.Sprintf("%q leads to %v, which is gone", lustre.NameText(w.text), j.fid)
 	d.provides(keyGone(j.fid))
 	if w.sure && n.typ == 2 {
 		d.provides(keyChild(w.parent))
@@ -174,7 +175,7 @@ func (j *judge) unmarked(d *draft, i int) {
 			d.Evidence = append(d.Evidence, j.tenantSays(p.mdt, p.ino))
 			d.Rests = append(d.Rests, record{MDT: j.s.indexes[p.mdt], Inode: p.ino})
 		}
-		d.Title = fmt.Sprintf("%q leads to %v, whose inode is marked as free", shown(w.text), j.fid)
+		d.Title = fmt.Sprintf("%q leads to %v, whose inode is marked as free", lustre.NameText(w.text), j.fid)
 		d.prefer(finding.Restore, fmt.Sprintf("%s is the object, whole, and only marked as free", j.s.inodeText(p.mdt, p.ino)))
 		return
 	}

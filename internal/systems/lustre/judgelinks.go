@@ -6,6 +6,7 @@ import (
 
 	"fettle/internal/format/lustre"
 	"fettle/internal/say"
+	"fettle/internal/systems/lustre/mdtrecord"
 )
 
 // linkView is the link EA of an object beside its names. In the words of the LFSCK design: L records, M names, N links.
@@ -144,7 +145,7 @@ func (j *judge) records(v *linkView) (back int) {
 	switch {
 	case len(unknown) > 0 && len(surplus) > back:
 		d := j.linkFinding(UnmatchedPair, v).values(linkText(v.links), linkText(j.wanted(v)))
-		d.Title = fmt.Sprintf("the object that %q leads to says that it is %s", shown(j.texts[unknown[0]].text), linkText(surplus[:1]))
+		d.Title = fmt.Sprintf("the object that %q leads to says that it is %s", lustre.NameText(j.texts[unknown[0]].text), linkText(surplus[:1]))
 	case len(unknown) > 0:
 		d := j.linkFinding(LinkMissing, v).values(linkText(v.links), linkText(j.wanted(v)))
 		d.at(j, unknown[0])
@@ -187,7 +188,7 @@ func (j *judge) linkFinding(class string, v *linkView) *draft {
 	}
 	d.at(j, first)
 	d.Detail.Entries = j.allEntries()
-	d.Detail.Links, d.Detail.Surplus = links(j.wanted(v)), links(v.surplus())
+	d.Detail.Links, d.Detail.Surplus = mdtrecord.Links(j.wanted(v)), mdtrecord.Links(v.surplus())
 	if t := &j.texts[first]; !t.sure {
 		d.causes(keyInode(j.names[first].mdt, j.names[first].dir))
 	}
@@ -220,14 +221,14 @@ func (j *judge) lostNames(v *linkView, back int) {
 		if j.lookups[l].state == lookGone {
 			d.causes(keyGone(l.Parent))
 		}
-		d.Title = fmt.Sprintf("a name of the file is lost: %q", shown(l.Name))
+		d.Title = fmt.Sprintf("a name of the file is lost: %q", lustre.NameText(l.Name))
 		d.provides(keyMissed(j.fid))
 	}
 }
 
 // belongs says where an object should be named.
 func (j *judge) belongs(d *draft, l lustre.Link) {
-	d.Detail.Parent, d.Detail.Name, d.Detail.NameRaw = l.Parent.String(), shown(l.Name), rawName(l.Name)
+	d.Detail.Parent, d.Detail.Name, d.Detail.NameRaw = l.Parent.String(), lustre.NameText(l.Name), lustre.NameRaw(l.Name)
 	look := j.lookups[l]
 	if look == nil || look.state == lookUnseen || look.state == lookGone {
 		d.Evidence = append(d.Evidence, says(fmt.Sprintf("directory %v", l.Parent), "does not exist"))
@@ -239,11 +240,11 @@ func (j *judge) belongs(d *draft, l lustre.Link) {
 	d.causes(keyHarm(look.dir.mdt, look.dir.ino))
 	w := fmt.Sprintf("directory %v on MDT%04x", l.Parent, index)
 	if look.state == lookFree {
-		d.Evidence = append(d.Evidence, says(w, "has no name %q", shown(l.Name)))
+		d.Evidence = append(d.Evidence, says(w, "has no name %q", lustre.NameText(l.Name)))
 		d.Rests = append(d.Rests, record{MDT: index, Dir: look.dir.ino, Name: l.Name})
 		return
 	}
-	d.Evidence = append(d.Evidence, says(w, "%q leads to %v, inode %d", shown(l.Name), look.entry.fid, look.entry.ino))
+	d.Evidence = append(d.Evidence, says(w, "%q leads to %v, inode %d", lustre.NameText(l.Name), look.entry.fid, look.entry.ino))
 	d.Rests = append(d.Rests, record{MDT: index, At: look.at})
 }
 

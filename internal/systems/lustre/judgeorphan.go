@@ -4,7 +4,9 @@ import (
 	"fmt"
 
 	"fettle/internal/finding"
+	"fettle/internal/format/ext4"
 	"fettle/internal/format/lustre"
+	"fettle/internal/systems/lustre/mdtrecord"
 )
 
 // orphan judges an object that no name leads to.
@@ -24,7 +26,7 @@ func (j *judge) orphan(o *object) {
 	case len(v.lost) > 0:
 		d = j.stray(Orphan, &v)
 		j.belongs(d, v.lost[0])
-		d.Title = fmt.Sprintf("no name leads to the %s, which says that it is %q", typeName(typeOf(o.mode)), shown(v.lost[0].Name))
+		d.Title = fmt.Sprintf("no name leads to the %s, which says that it is %q", ext4.TypeName(ext4.DirentTypeOf(o.mode)), lustre.NameText(v.lost[0].Name))
 	case len(v.taken) > 0:
 		d = j.occupied(&v)
 	case len(v.gone) > 0:
@@ -32,11 +34,11 @@ func (j *judge) orphan(o *object) {
 		d = j.stray(Orphan, &v)
 		j.belongs(d, l)
 		d.causes(keyGone(l.Parent)).provides(keyLost(l.Parent))
-		d.Title = fmt.Sprintf("no name leads to the %s, and the directory that it says it is in is gone", typeName(typeOf(o.mode)))
+		d.Title = fmt.Sprintf("no name leads to the %s, and the directory that it says it is in is gone", ext4.TypeName(ext4.DirentTypeOf(o.mode)))
 		d.prefer(Reattach, "the lost directory is made anew under "+lustre.LostName{Object: l.Parent, Type: lustre.LostParent}.String()+" in lost+found, and the object gets its name there")
 	default:
 		d = j.stray(Orphan, &v)
-		d.Title = fmt.Sprintf("no name leads to the %s, and it does not say where it belongs", typeName(typeOf(o.mode)))
+		d.Title = fmt.Sprintf("no name leads to the %s, and it does not say where it belongs", ext4.TypeName(ext4.DirentTypeOf(o.mode)))
 		d.prefer(finding.Quarantine, "it does not say where it belongs")
 	}
 	if dirMode(o.mode) && d.Detail.Parent != "" {
@@ -59,7 +61,7 @@ func (j *judge) stray(class string, v *linkView) *draft {
 	for _, b := range j.backend {
 		d.Evidence = append(d.Evidence, says(fmt.Sprintf("lost+found of MDT%04x", j.s.indexes[b.mdt]), "holds inode %d, put there by e2fsck", b.ino))
 	}
-	d.Detail.Links = links(v.links)
+	d.Detail.Links = mdtrecord.Links(v.links)
 	d.Detail.LostName = j.lostName(v).String()
 	if o.has(objLMV) {
 		if m, err := lustre.DecodeLMV(o.lmv); err == nil && m.IsShard() {
@@ -102,12 +104,12 @@ func (j *judge) occupied(v *linkView) *draft {
 		d := j.stray(Orphan, v)
 		j.belongs(d, l)
 		d.causes(keyGone(look.entry.fid))
-		d.Title = fmt.Sprintf("the object says that it is %q, which leads to %v, which is gone", shown(l.Name), look.entry.fid)
+		d.Title = fmt.Sprintf("the object says that it is %q, which leads to %v, which is gone", lustre.NameText(l.Name), look.entry.fid)
 		return d
 	}
 	d := j.stray(MultipleReferenced, v)
 	j.belongs(d, l)
 	d.Detail.Have = look.entry.fid.String()
-	d.Title = fmt.Sprintf("two objects say that they are %q, which leads to %v", shown(l.Name), look.entry.fid)
+	d.Title = fmt.Sprintf("two objects say that they are %q, which leads to %v", lustre.NameText(l.Name), look.entry.fid)
 	return d
 }

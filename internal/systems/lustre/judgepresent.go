@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"slices"
 
+	"fettle/internal/format/ext4"
 	"fettle/internal/format/lustre"
+	"fettle/internal/systems/lustre/mdtrecord"
 )
 
 // present judges an object that exists.
@@ -156,13 +158,13 @@ func (j *judge) name(o *object, i int) bool {
 		j.add(NoFID, j.nameSays(i), j.objectSays(o)).at(j, i).on(j, o).values("no FID", j.fid.String())
 	}
 	// A name of a backup has the type of what it leads to: that of an agent is told as the agent's.
-	if have, want := n.typ, typeOf(o.mode); have != want && want != 0 && !j.s.fromBackup(n.mdt) { // 0: a mode that cannot be is told by itself
+	if have, want := n.typ, ext4.DirentTypeOf(o.mode); have != want && want != 0 && !j.s.fromBackup(n.mdt) { // 0: a mode that cannot be is told by itself
 		j.badType(o, i, have, want)
 	}
 	if n.has(nameMisplaced) {
 		d := j.add(BadNameHash, j.nameSays(i), j.objectSays(o), j.linkSays(o)).at(j, i).on(j, o)
 		d.unless(keyLMV(t.parent))
-		d.Title = fmt.Sprintf("%q is in a shard that its hash does not lead to", shown(t.text))
+		d.Title = fmt.Sprintf("%q is in a shard that its hash does not lead to", lustre.NameText(t.text))
 		d.provides(keyHash(j.fid))
 		if !j.knownBy(o, i) {
 			j.corruptName(d, o, t)
@@ -178,9 +180,9 @@ func (j *judge) corruptName(d *draft, o *object, t *written) {
 	d.Why = "the object does not know the name: it may be the name that is wrong"
 	for _, l := range j.links(o) {
 		if look := j.lookups[l]; look != nil && look.state == lookFree && l.Parent == t.parent {
-			d.Detail.Want = shown(l.Name)
-			d.Detail.Links = links([]lustre.Link{l})
-			d.prefer(TrustLinkEA, fmt.Sprintf("the object says that it is %q in this shard, and there is no such name", shown(l.Name)))
+			d.Detail.Want = lustre.NameText(l.Name)
+			d.Detail.Links = mdtrecord.Links([]lustre.Link{l})
+			d.prefer(TrustLinkEA, fmt.Sprintf("the object says that it is %q in this shard, and there is no such name", lustre.NameText(l.Name)))
 			return
 		}
 	}
@@ -193,8 +195,8 @@ func (j *judge) knownBy(o *object, i int) bool { return slices.Contains(j.links(
 func (j *judge) badType(o *object, i int, have, want uint8) {
 	n, t := &j.names[i], &j.texts[i]
 	d := j.add(BadType, j.nameSays(i), j.objectSays(o)).at(j, i).on(j, o)
-	d.values(typeName(have), typeName(want))
-	d.Title = fmt.Sprintf("the name of the %s says %s", typeName(want), typeName(have))
+	d.values(ext4.TypeName(have), ext4.TypeName(want))
+	d.Title = fmt.Sprintf("the name of the %s says %s", ext4.TypeName(want), ext4.TypeName(have))
 	if n.mdt != o.mdt && !t.sure {
 		return
 	}

@@ -3,7 +3,9 @@ package lustre
 import (
 	"fmt"
 
+	"fettle/internal/format/ext4"
 	"fettle/internal/format/lustre"
+	"fettle/internal/systems/lustre/mdtrecord"
 )
 
 // remoteFlag compares the mark REMOTE_PARENT in the LMA with REMOTE_PARENT_DIR. An entry that is itself wrong was told before.
@@ -38,7 +40,7 @@ func (j *judge) agentTypes(o *object) {
 		if n.mdt == o.mdt || g == nil || g.typ == uint8(o.mode>>12) {
 			continue
 		}
-		have, want := typeName(typeOf(uint16(g.typ)<<12)), typeName(typeOf(o.mode))
+		have, want := ext4.TypeName(ext4.DirentTypeOf(uint16(g.typ)<<12)), ext4.TypeName(ext4.DirentTypeOf(o.mode))
 		d := j.add(AgentType, says(j.s.inodeText(g.mdt, g.ino), "is an agent for %v, as a %s", j.fid, have), j.objectSays(o), j.nameSays(i))
 		d.on(j, o).at(j, i).values(have, want)
 		d.Rests = append(d.Rests, record{MDT: j.s.indexes[n.mdt], Inode: n.ino})
@@ -54,7 +56,7 @@ func (j *judge) astray(o *object) {
 	home, _ := j.s.home(j.fid)
 	d := j.add(WrongMDT, j.objectSays(o), says("FLD", "%v belongs to MDT%04x", j.fid, j.s.indexes[home]), j.nameSays(0)).on(j, o).at(j, 0)
 	d.values(fmt.Sprintf("on MDT%04x", j.s.indexes[o.mdt]), fmt.Sprintf("on MDT%04x", j.s.indexes[home]))
-	d.Detail.Entries, d.Detail.Links = j.allEntries(), links(j.links(o))
+	d.Detail.Entries, d.Detail.Links = j.allEntries(), mdtrecord.Links(j.links(o))
 	d.Title = fmt.Sprintf("the object is on MDT%04x, and its FID belongs to MDT%04x", j.s.indexes[o.mdt], j.s.indexes[home])
 	d.provides(keyObject(j.fid))
 }

@@ -163,7 +163,7 @@ func (m *landmarks) isDir(fs *ext4.FS, dir uint32, d ext4.Dirent) bool {
 	}
 	if want := ext4.DirentTypeOf(in.Mode); d.Type != want && d.Type != 0 { // servers up to 2.3 made names that do not say it
 		m.harm = append(m.harm, ext4.Problem{Kind: kindOwnName, Inode: d.Inode, Offset: d.At,
-			Text: fmt.Sprintf("inode %d, a %s, is of type %s by its name %q in inode %d", d.Inode, typeName(want), typeName(d.Type), d.Name, dir)})
+			Text: fmt.Sprintf("inode %d, a %s, is of type %s by its name %q in inode %d", d.Inode, ext4.TypeName(want), ext4.TypeName(d.Type), d.Name, dir)})
 	}
 	return in.IsDir()
 }

@@ -205,7 +205,7 @@ func (r *runner) take(in *ext4.Inode) error {
 	if bits := x.lma.UnknownIncompat(); known && bits != 0 {
 		r.note(ext4.Problem{Kind: kindFlags, Inode: in.Number, Offset: in.Offset, Text: fmt.Sprintf("inode %d: the LMA of %v has the flags 0x%x, which no server knows: it refuses the object", in.Number, f, bits)})
 	}
-	if typeOf(in.Mode) == 0 {
+	if ext4.DirentTypeOf(in.Mode) == 0 {
 		r.note(ext4.Problem{Kind: ext4.KindInode, Inode: in.Number, Offset: in.Offset + ext4.InodeMode, Text: fmt.Sprintf("inode %d: the mode %#o is that of no type of file", in.Number, in.Mode)})
 	}
 	if known && x.lma.Has(lustre.LMAIAgent) && !own {

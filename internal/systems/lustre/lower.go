@@ -11,6 +11,7 @@ import (
 	"fettle/internal/format/ext4edit"
 	"fettle/internal/store"
 	"fettle/internal/store/pagefile"
+	"fettle/internal/systems/lustre/mdtrecord"
 )
 
 // Lower implements store.Writer: the records of a step are changed in copies of the targets' blocks, in the order of the step; what comes
@@ -21,7 +22,7 @@ func (w *writer) Lower(ctx context.Context, step store.Step) (out []store.Change
 	if err != nil {
 		return nil, err
 	}
-	b, err := newBench(w.u, files, ext4edit.Options{})
+	mdts, err := w.u.edit(files, ext4edit.Options{})
 	if err != nil {
 		return nil, err
 	}
@@ -33,7 +34,7 @@ func (w *writer) Lower(ctx context.Context, step store.Step) (out []store.Change
 		if !ok {
 			return nil, fmt.Errorf("unknown target %q", c.Target)
 		}
-		now, err := b.read(mdt, c.Addr)
+		now, err := mdts.Read(mdt, c.Addr)
 		if err != nil {
 			return nil, fmt.Errorf("%s %s: %w", c.Target, c.Addr, err)
 		}
@@ -43,20 +44,19 @@ func (w *writer) Lower(ctx context.Context, step store.Step) (out []store.Change
 		if c.Guard() {
 			continue
 		}
-		if err := b.write(mdt, c.Addr, c.After); err != nil {
+		if err := mdts.Write(mdt, c.Addr, c.After); err != nil {
 			return nil, fmt.Errorf("%s %s: %w", c.Target, c.Addr, err)
 		}
 	}
-	return w.raw(b), nil
+	return w.raw(mdts), nil
 }
 
 // raw gives the changed blocks of all targets in an order in which no name goes before what takes its place is there.
-func (w *writer) raw(b *bench) []store.Change {
+func (w *writer) raw(mdts *mdtrecord.Set) []store.Change {
 	var byTurn [ext4edit.TurnGone + 1][]store.Change
-	for i, e := range b.edits {
-		t := w.u.targets[i]
+	for i, t := range w.u.targets {
 		size := int(t.fs.Super().BlockSize)
-		for _, k := range e.Blocks() {
+		for _, k := range mdts.Edit(i).Blocks() {
 			byTurn[k.Turn] = append(byTurn[k.Turn], pagefile.Page{Number: k.Number, Size: size}.Change(t.name(), k.Before, k.After))
 		}
 	}
@@ -74,6 +74,15 @@ func (u *unit) reopen() ([]*ext4.FS, error) {
 		out = append(out, fs)
 	}
 	return out, nil
+}
+
+// edit begins edits of the targets. files are their file systems, opened anew.
+func (u *unit) edit(files []*ext4.FS, opt ext4edit.Options) (*mdtrecord.Set, error) {
+	var list []mdtrecord.Target
+	for i, t := range u.targets {
+		list = append(list, mdtrecord.Target{FS: files[i], OI: t.marks.oi})
+	}
+	return mdtrecord.Open(list, opt)
 }
 
 func closeAll(files []*ext4.FS) error {

@@ -39,7 +39,7 @@ func (w *world) pathOf(dir place) string {
 	}
 	for i := len(parts) - 1; i >= 0; i-- {
 		if parts[i] != "" { // a shard is invisible
-			head += "/" + shown(parts[i])
+			head += "/" + lustre.NameText(parts[i])
 		}
 		w.remember(way[i], head)
 	}
@@ -96,11 +96,11 @@ func (w *world) climb(p place) (up place, name string, fid lustre.FID, top bool)
 func farPath(l lustre.Link) string {
 	switch _, _, shard := lustre.ParseShardName(l.Name); {
 	case l.Parent.IsRoot():
-		return "/" + shown(l.Name)
+		return "/" + lustre.NameText(l.Name)
 	case shard:
 		return l.Parent.String()
 	}
-	return l.Parent.String() + "/" + shown(l.Name)
+	return l.Parent.String() + "/" + lustre.NameText(l.Name)
 }
 
 // dotdot gives the inode that '..' of a directory leads to, zero if there is none that could be in the namespace.
@@ -171,5 +171,5 @@ func (w *world) path(d *draft) string {
 		}
 		return head
 	}
-	return head + "/" + shown(d.Name)
+	return head + "/" + lustre.NameText(d.Name)
 }

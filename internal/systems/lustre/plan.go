@@ -5,23 +5,24 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"fettle/internal/finding"
 	"fettle/internal/format/ext4"
 	"fettle/internal/format/ext4edit"
 	"fettle/internal/format/lustre"
 	"fettle/internal/store"
+	"fettle/internal/systems/lustre/mdtrecord"
 )
 
-// planner turns decisions into steps. Every decision is carried out on edits of the targets that are never written (bench); the records
+// planner turns decisions into steps. Every decision is carried out on edits of the targets that are never written (mdts); the records
 // that change on the way are the plan. So each decision sees what those before it did, and what cannot be done is known at once.
 //
 // Findings that follow from one another are one group, and its changes one step, except that a new name and the end of the old one are
 // steps of their own, in that order. What a decision could not do as a whole is taken back: its outcome begins with "left".
 type planner struct {
-	*bench
 	u        *unit
+	mdts     *mdtrecord.Set
+	world    *world // reads the targets as mdts leaves them
 	steps    []store.Step
 	open     bool              // the last step takes more changes
 	inStep   map[recordKey]int // places of the changes of the last step
@@ -97,14 +98,14 @@ func (u *unit) Plan(ctx context.Context, work string, decisions []store.Decision
 				"); have it corrected by e2fsck of the Lustre distribution first"), nil
 		}
 	}
-	b, err := newBench(u, files, ext4edit.Options{AllowReadOnlyMount: true})
+	mdts, err := u.edit(files, ext4edit.Options{AllowReadOnlyMount: true})
 	if errors.Is(err, ext4edit.ErrRefused) {
 		return refuseAll(decisions, err.Error()), nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	p := &planner{bench: b, u: u, ctx: ctx, gone: map[place]bool{}, given: map[string]bool{}, shared: map[place]string{}, waiting: map[int]map[uint32]bool{}, denied: map[place]string{},
+	p := &planner{u: u, mdts: mdts, world: worldOf(u, mdts), ctx: ctx, gone: map[place]bool{}, given: map[string]bool{}, shared: map[place]string{}, waiting: map[int]map[uint32]bool{}, denied: map[place]string{},
 		outcomes: map[int]*store.Outcome{}, spare: map[spareKey]uint32{}, used: map[place]bool{},
 		dangles: map[lustre.FID]waiting{}, made: map[lustre.FID]place{}, lost: map[int]place{}, avoid: map[int][]uint32{}, full: 1 + len(decisions)/200}
 	list, err := p.order(decisions)
@@ -134,6 +135,19 @@ func (u *unit) Plan(ctx context.Context, work string, decisions []store.Decision
 	return p.proposal(decisions), nil
 }
 
+// worldOf reads the targets of a unit as edits of them leave them. It never searches: what the object index does not lead to is gone.
+func worldOf(u *unit, mdts *mdtrecord.Set) *world {
+	after := &unit{shape: u.shape}
+	for i, t := range u.targets {
+		edited := *t
+		edited.fs = mdts.Edit(i).View()
+		after.targets = append(after.targets, &edited)
+	}
+	w := newWorld(after)
+	w.all = true
+	return w
+}
+
 // refuseAll is the proposal for targets that cannot be changed as they are.
 func refuseAll(decisions []store.Decision, why string) *store.Proposal {
 	out := &store.Proposal{Notes: []string{"nothing is repaired as long as this is so: " + why}}
@@ -156,7 +170,7 @@ func (p *planner) decide(x *doing) error {
 	p.doing, p.back, p.touched = x, nil, false
 	open, loss, notes := p.open, p.loss, p.notes
 	var result string
-	err := p.together(0, func() (err error) {
+	err := p.mdts.Together(func() (err error) {
 		result, err = p.act()
 		return err
 	})
@@ -172,14 +186,6 @@ func (p *planner) decide(x *doing) error {
 	}
 	p.outcomes[x.f.Seq] = &store.Outcome{Seq: x.f.Seq, Action: x.act, Result: result, Loses: x.loses}
 	return nil
-}
-
-// together makes one operation of what fn does to the targets from the i-th on.
-func (p *planner) together(i int, fn func() error) error {
-	if i == len(p.edits) {
-		return fn()
-	}
-	return p.edits[i].Try(func() error { return p.together(i+1, fn) })
 }
 
 // canLeave tells whether an error is about this decision only.
@@ -208,22 +214,22 @@ func reason(err error) string {
 
 // set makes a record so. A record that is so already is left alone.
 func (p *planner) set(mdt int, addr string, after store.Bytes, note string) error {
-	before, err := p.read(mdt, addr)
+	before, err := p.mdts.Read(mdt, addr)
 	if err != nil {
 		return err
 	}
 	if (before == nil) == (after == nil) && string(before) == string(after) {
 		return nil
 	}
-	if err := p.write(mdt, addr, after); err != nil {
+	if err := p.mdts.Write(mdt, addr, after); err != nil {
 		return err
 	}
 	// What was written is read back: a plan must not promise what the format cannot hold.
-	now, err := p.read(mdt, addr)
+	now, err := p.mdts.Read(mdt, addr)
 	if err != nil {
 		return err
 	}
-	if kind := addr[:strings.IndexByte(addr, '/')]; string(now) != string(after) && kind != recInode && kind != recLMV && kind != recLOV {
+	if kind := mdtrecord.KindOf(addr); string(now) != string(after) && kind != mdtrecord.KindInode && kind != mdtrecord.KindLMV && kind != mdtrecord.KindLOV {
 		return left("the record %s would be %s and not %s: what is beside it is damaged, or the name is there twice", addr, now, after)
 	}
 	p.add(store.Change{Target: p.u.targets[mdt].name(), Addr: addr, Before: before, After: after, Note: note})
@@ -237,7 +243,7 @@ func (p *planner) add(c store.Change) {
 	if p.open {
 		last := &p.steps[len(p.steps)-1]
 		i, twice := p.inStep[key]
-		if kind, _, _ := strings.Cut(c.Addr, "/"); twice && last.Changes[i].After != nil && c.After != nil && kind != recDirent && kind != recDotdot && kind != recInode && kind != recOI {
+		if kind := mdtrecord.KindOf(c.Addr); twice && last.Changes[i].After != nil && c.After != nil && kind != mdtrecord.KindDirent && kind != mdtrecord.KindDotdot && kind != mdtrecord.KindInode && kind != mdtrecord.KindOI {
 			at, had := len(p.steps)-1, last.Changes[i].After
 			p.back = append(p.back, func() { p.steps[at].Changes[i].After = had })
 			last.Changes[i].After = c.After

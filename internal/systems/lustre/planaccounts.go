@@ -11,6 +11,7 @@ import (
 	"fettle/internal/format/ext4edit"
 	"fettle/internal/say"
 	"fettle/internal/store"
+	"fettle/internal/systems/lustre/mdtrecord"
 )
 
 // accounts ends a plan with a step for each target whose bitmaps, counts or quota files do not say what its inodes do: neither damage that
@@ -20,10 +21,9 @@ func (p *planner) accounts(ctx context.Context) error {
 	if len(p.steps) == 0 {
 		return nil
 	}
-	for i, e := range p.edits {
-		t := p.u.targets[i]
+	for i, t := range p.u.targets {
 		meter := store.Begin(ctx, "plan", "counting inodes and blocks of "+t.name(), t.used(), 0)
-		r, err := e.Recount(ctx, func(n int64) { meter.Did(n, 0) })
+		r, err := p.mdts.Edit(i).Recount(ctx, func(n int64) { meter.Did(n, 0) })
 		meter.End()
 		if err == nil {
 			err = p.correct(i, r)
@@ -54,7 +54,7 @@ func (p *planner) correct(mdt int, r *ext4edit.Recount) error {
 		}
 	}
 	step := store.Step{ID: len(p.steps) + 1, Findings: []int{}}
-	if err := p.edits[mdt].Try(func() error { return p.marks(mdt, r, &step) }); err != nil {
+	if err := p.mdts.Edit(mdt).Try(func() error { return p.marks(mdt, r, &step) }); err != nil {
 		return err
 	}
 	links, err := p.remoteLinks(mdt, &step)
@@ -62,8 +62,8 @@ func (p *planner) correct(mdt int, r *ext4edit.Recount) error {
 		return err
 	}
 	for _, q := range r.Quota {
-		a := account{rec: recQuota, kind: q.Kind, num: q.ID}
-		err := p.correctOne(mdt, &step, a, encode(quotaRecord(q.Want)), "what the inodes add up to")
+		a := mdtrecord.Account{Kind: mdtrecord.KindQuota, Quota: q.Kind, Number: q.ID}
+		err := p.correctOne(mdt, &step, a, mdtrecord.Encode(mdtrecord.QuotaUsage(q.Want)), "what the inodes add up to")
 		if err != nil && !canLeave(err) {
 			return err
 		}
@@ -81,7 +81,7 @@ func (p *planner) correct(mdt int, r *ext4edit.Recount) error {
 // marks corrects bitmaps and the counts that follow from them.
 func (p *planner) marks(mdt int, r *ext4edit.Recount, step *store.Step) error {
 	var errs []error
-	put := func(a account, after store.Bytes, note string) {
+	put := func(a mdtrecord.Account, after store.Bytes, note string) {
 		if len(errs) == 0 {
 			if err := p.correctOne(mdt, step, a, after, note); err != nil {
 				errs = append(errs, err)
@@ -89,35 +89,35 @@ func (p *planner) marks(mdt int, r *ext4edit.Recount, step *store.Step) error {
 		}
 	}
 	for _, b := range r.Blocks {
-		mark, note := markFree, "no inode has them"
+		mark, note := mdtrecord.MarkFree, "no inode has them"
 		if b.Used {
-			mark, note = markUsed, "an inode has them"
+			mark, note = mdtrecord.MarkUsed, "an inode has them"
 		}
-		put(account{rec: recBlocks, from: b.From, n: b.N}, store.Bytes(mark), note)
+		put(mdtrecord.Account{Kind: mdtrecord.KindBlocks, From: b.From, Count: b.N}, store.Bytes(mark), note)
 	}
 	for _, ino := range r.Inodes {
-		put(account{rec: recMark, num: ino}, store.Bytes(markFree), "it holds nothing")
+		put(mdtrecord.Account{Kind: mdtrecord.KindMark, Number: ino}, store.Bytes(mdtrecord.MarkFree), "it holds nothing")
 	}
 	for _, ino := range r.Deleted {
-		put(account{rec: recDelete, num: ino}, store.Bytes("0"), "links of a deleted inode")
+		put(mdtrecord.Account{Kind: mdtrecord.KindDeleted, Number: ino}, store.Bytes("0"), "links of a deleted inode")
 	}
 	for _, g := range r.Groups {
-		put(account{rec: recGroup, num: g.Group}, encode(groupRecord(g.Want)), "what bitmaps and inodes add up to")
+		put(mdtrecord.Account{Kind: mdtrecord.KindGroup, Number: g.Group}, mdtrecord.Encode(mdtrecord.GroupCounts(g.Want)), "what bitmaps and inodes add up to")
 	}
 	if r.Super != nil {
-		put(account{rec: recFree}, encode(freeRecord{r.Super.Blocks, r.Super.Inodes}), "what the groups add up to")
+		put(mdtrecord.Account{Kind: mdtrecord.KindFree}, mdtrecord.Encode(mdtrecord.FreeCounts{Blocks: r.Super.Blocks, Inodes: r.Super.Inodes}), "what the groups add up to")
 	}
 	return errors.Join(errs...)
 }
 
 // correctOne changes one record and enters it into the step.
-func (p *planner) correctOne(mdt int, step *store.Step, a account, after store.Bytes, note string) error {
+func (p *planner) correctOne(mdt int, step *store.Step, a mdtrecord.Account, after store.Bytes, note string) error {
 	addr := a.String()
-	before, err := p.readAccount(mdt, addr)
+	before, err := p.mdts.Read(mdt, addr)
 	if err != nil {
 		return err
 	}
-	if err := p.writeAccount(mdt, addr, after); err != nil {
+	if err := p.mdts.Write(mdt, addr, after); err != nil {
 		return err
 	}
 	step.Changes = append(step.Changes, store.Change{Target: p.u.targets[mdt].name(), Addr: addr, Before: before, After: after, Note: note})
@@ -134,12 +134,12 @@ func (p *planner) remoteLinks(mdt int, step *store.Step) (changed bool, err erro
 	if ino == 0 {
 		return false, nil
 	}
-	in, err := p.inode(mdt, ino)
+	in, err := p.mdts.Inode(mdt, ino)
 	if err != nil || !in.IsDir() {
 		return false, err
 	}
 	dirs, whole := 0, true
-	err = p.edits[mdt].View().Dir(in, func(d ext4.Dirent) bool {
+	err = p.mdts.Edit(mdt).View().Dir(in, func(d ext4.Dirent) bool {
 		if d.Type == ext4.TypeDir { // '.' and '..' as well, for the directory's name and its own '.'
 			dirs++
 		}
@@ -148,13 +148,13 @@ func (p *planner) remoteLinks(mdt int, step *store.Step) (changed bool, err erro
 	if err != nil || !whole || dirs == int(in.Links) || dirs >= mostLinks {
 		return false, err
 	}
-	addr := address(recNlink, ino)
-	before, err := p.read(mdt, addr)
+	addr := mdtrecord.InodeAddr(mdtrecord.KindNlink, ino)
+	before, err := p.mdts.Read(mdt, addr)
 	if err != nil {
 		return false, err
 	}
 	after := store.Bytes(strconv.Itoa(dirs))
-	if err := p.write(mdt, addr, after); err != nil {
+	if err := p.mdts.Write(mdt, addr, after); err != nil {
 		return false, err
 	}
 	step.Changes = append(step.Changes, store.Change{Target: p.u.targets[mdt].name(), Addr: addr, Before: before, After: after, Note: "link count of REMOTE_PARENT_DIR"})

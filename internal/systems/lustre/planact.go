@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"fettle/internal/format/lustre"
+	"fettle/internal/systems/lustre/mdtrecord"
 )
 
 // act does what was decided about one finding and says what it leads to.
@@ -89,11 +90,11 @@ func (p *planner) actEntry(x *doing) (string, error) {
 		if !ok {
 			return "", left("its MDT was not given")
 		}
-		rec := direntRecord{Inode: x.d.WantInode, FID: x.d.Parent}
+		rec := mdtrecord.Dirent{Inode: x.d.WantInode, FID: x.d.Parent}
 		if !p.u.dirdata[at.mdt] {
 			rec.FID = ""
 		}
-		return "'..' set to " + x.d.Parent, p.set(at.mdt, address(recDotdot, at.ino), encode(rec), "'..' of "+x.d.FID)
+		return "'..' set to " + x.d.Parent, p.set(at.mdt, mdtrecord.InodeAddr(mdtrecord.KindDotdot, at.ino), mdtrecord.Encode(rec), "'..' of "+x.d.FID)
 	case BadNlink:
 		return p.linkCount(x)
 	}
@@ -123,7 +124,7 @@ func (p *planner) object(d *detail) (place, lustre.FID, error) {
 type namedEntry struct {
 	dir  place
 	name string
-	rec  direntRecord
+	rec  mdtrecord.Dirent
 }
 
 // entry reads the entry of a finding anew.
@@ -135,24 +136,24 @@ func (p *planner) entry(d *entryDetail) (*namedEntry, error) {
 	if !ok {
 		return nil, left("MDT%04x was not given", d.MDT)
 	}
-	return p.lookupName(place{mdt, d.Dir}, rawOr(d.Name, d.NameRaw))
+	return p.lookupName(place{mdt, d.Dir}, lustre.NameOf(d.Name, d.NameRaw))
 }
 
 // lookupName reads a name.
 func (p *planner) lookupName(dir place, name string) (*namedEntry, error) {
-	_, rec, err := p.dirent(dir.mdt, dir.ino, name)
+	rec, err := p.mdts.Dirent(dir.mdt, dir.ino, name)
 	if err != nil {
 		return nil, err
 	}
 	if rec == nil {
-		return nil, left("the name %q is not there any more", shown(name))
+		return nil, left("the name %q is not there any more", lustre.NameText(name))
 	}
 	return &namedEntry{dir, name, *rec}, nil
 }
 
 // has tells whether a directory has a name.
 func (p *planner) has(dir place, name string) (bool, error) {
-	_, rec, err := p.dirent(dir.mdt, dir.ino, name)
+	rec, err := p.mdts.Dirent(dir.mdt, dir.ino, name)
 	return rec != nil, err
 }
 
@@ -161,12 +162,12 @@ func (p *planner) putEntry(e *namedEntry) error {
 	if e.rec.FID != "" && e.dir.ino != p.u.remotes[e.dir.mdt] {
 		keep(p, p.given, e.rec.FID, true)
 	}
-	return p.set(e.dir.mdt, nameAddress(e.dir.ino, e.name), encode(e.rec), "name in "+p.dirText(e.dir))
+	return p.set(e.dir.mdt, mdtrecord.NameAddr(e.dir.ino, e.name), mdtrecord.Encode(e.rec), "name in "+p.dirText(e.dir))
 }
 
 // dirText names a directory for the reader of a plan.
 func (p *planner) dirText(dir place) string {
-	if l, ok := p.lma(dir.mdt, dir.ino); ok {
+	if l, ok := p.mdts.LMA(dir.mdt, dir.ino); ok {
 		return l.FID.String()
 	}
 	if dir.ino == p.u.remotes[dir.mdt] {
@@ -201,13 +202,13 @@ func (p *planner) inodeFID(x *doing, text string) (string, error) {
 	if !ok || err != nil {
 		return "", left("it is not known which FID the inode should have")
 	}
-	l, had := p.lma(at.mdt, at.ino)
+	l, had := p.mdts.LMA(at.mdt, at.ino)
 	if !had {
 		l = lustre.LMA{}
 		if in, err := p.remoteName(at.mdt, fid); err == nil && in != nil {
 			l.Incompat |= lustre.LMAIRemoteParent
 		}
-		if lmv, err := p.xattr(at.mdt, at.ino, recLMV); err == nil && lmv != nil {
+		if lmv, err := p.mdts.Xattr(at.mdt, at.ino, mdtrecord.KindLMV); err == nil && lmv != nil {
 			if m := lustre.LMVMagic(lmv); m == lustre.LMVMaster || m == lustre.LMVShard {
 				l.Incompat |= lustre.LMAIStriped
 			}
@@ -224,12 +225,12 @@ func (p *planner) inodeFID(x *doing, text string) (string, error) {
 }
 
 func (p *planner) putLMA(at place, l lustre.LMA) error {
-	return p.set(at.mdt, address(recLMA, at.ino), encode(lmaRecord{FID: l.FID.String(), Compat: l.Compat, Incompat: l.Incompat}), "LMA of "+l.FID.String())
+	return p.set(at.mdt, mdtrecord.InodeAddr(mdtrecord.KindLMA, at.ino), mdtrecord.Encode(mdtrecord.LMA{FID: l.FID.String(), Compat: l.Compat, Incompat: l.Incompat}), "LMA of "+l.FID.String())
 }
 
 // flagLMA sets and clears bits of an LMA.
 func (p *planner) flagLMA(at place, set, clear uint32) error {
-	l, ok := p.lma(at.mdt, at.ino)
+	l, ok := p.mdts.LMA(at.mdt, at.ino)
 	if !ok {
 		return left("inode %d of MDT%04x has no LMA", at.ino, p.u.indexes[at.mdt])
 	}
@@ -243,7 +244,7 @@ func (p *planner) linkCount(x *doing) (string, error) {
 	if !ok {
 		return "", left("its MDT was not given")
 	}
-	in, err := p.inode(at.mdt, at.ino)
+	in, err := p.mdts.Inode(at.mdt, at.ino)
 	if err != nil {
 		return "", err
 	}
@@ -264,18 +265,18 @@ const maxDirLinks = 65000
 
 func (p *planner) putLinks(at place, n int) error {
 	if n > maxDirLinks {
-		in, err := p.inode(at.mdt, at.ino)
+		in, err := p.mdts.Inode(at.mdt, at.ino)
 		if err != nil || !in.IsDir() {
 			return left("%d links are more than an inode can have", n)
 		}
 		n = 1
 	}
-	return p.set(at.mdt, address(recNlink, at.ino), []byte(strconv.Itoa(n)), "link count of "+p.dirText(at))
+	return p.set(at.mdt, mdtrecord.InodeAddr(mdtrecord.KindNlink, at.ino), []byte(strconv.Itoa(n)), "link count of "+p.dirText(at))
 }
 
 // addLinks changes the link count of a directory by what a sub-directory adds or takes.
 func (p *planner) addLinks(dir place, by int) error {
-	in, err := p.inode(dir.mdt, dir.ino)
+	in, err := p.mdts.Inode(dir.mdt, dir.ino)
 	if err != nil {
 		return err
 	}

@@ -10,37 +10,11 @@ import (
 	"fettle/internal/format/lustre"
 	"fettle/internal/say"
 	"fettle/internal/store"
+	"fettle/internal/systems/lustre/mdtrecord"
 )
 
 // This file destroys objects that no name leads to, and brings back those whose inode is only marked as free. Both must not touch a block
 // that is somebody else's, so all inodes of a target are gone through once before the first of them.
-
-// objectRecord is an object that is destroyed.
-type objectRecord struct {
-	Type       string `json:"type"`
-	FID        string `json:"fid"`
-	Links      uint16 `json:"links"`
-	Size       uint64 `json:"size"` // bytes on this target
-	OSTObjects int    `json:"ost_objects,omitempty"`
-}
-
-// readObject gives what is destroyed with an inode, nil if it is free.
-func (b *bench) readObject(mdt int, ino uint32) (store.Bytes, error) {
-	l, ok := b.lma(mdt, ino)
-	if !ok || l.Has(lustre.LMAIAgent) {
-		return nil, nil
-	}
-	in, err := b.inode(mdt, ino)
-	if err != nil {
-		return nil, err
-	}
-	raw, err := b.xattr(mdt, ino, recLOV)
-	if err != nil {
-		return nil, err
-	}
-	layout, _ := lustre.DecodeLOV(raw) // of one that cannot be read as far as it can be
-	return encode(objectRecord{typeName(typeOf(in.Mode)), l.FID.String(), in.Links, in.Size, layout.Objects}), nil
-}
 
 // wantsBlocks tells whether a decision gives blocks back, or takes them.
 func wantsBlocks(x *doing) bool {
@@ -55,7 +29,7 @@ func wantsBlocks(x *doing) bool {
 
 // sharers finds out which of the inodes that are destroyed or brought back have blocks that something else has.
 func (p *planner) sharers(list []doing) error {
-	asked := make([][]uint32, len(p.edits))
+	asked := make([][]uint32, len(p.u.targets))
 	for i := range list {
 		x := &list[i]
 		if !wantsBlocks(x) {
@@ -78,7 +52,7 @@ func (p *planner) sharers(list []doing) error {
 		}
 		t := p.u.targets[mdt]
 		meter := store.Begin(p.ctx, "plan", "looking for shared blocks on "+t.name(), t.used(), 0)
-		shared, err := p.edits[mdt].Shared(p.ctx, inos, func(n int64) { meter.Did(n, 0) })
+		shared, err := p.mdts.Edit(mdt).Shared(p.ctx, inos, func(n int64) { meter.Did(n, 0) })
 		meter.End()
 		if err != nil && !canLeave(err) {
 			return fmt.Errorf("look for shared blocks on %s: %w", t.name(), err)
@@ -130,7 +104,7 @@ func (p *planner) destroy(x *doing) (string, error) {
 			return "", err
 		}
 	}
-	for mdt := range p.edits {
+	for mdt := range p.u.targets {
 		if ino, ok := p.spare[spareKey{mdt, fid}]; ok && !p.used[place{mdt, ino}] {
 			if err := p.freeAgent(place{mdt, ino}, fid.String()); err != nil {
 				return "", err
@@ -138,16 +112,16 @@ func (p *planner) destroy(x *doing) (string, error) {
 		}
 	}
 	if e, ok := p.world.indexEntry(at.mdt, fid); ok && e.Ino == at.ino {
-		if err := p.set(at.mdt, recOI+"/"+fid.String(), nil, "object index"); err != nil {
+		if err := p.set(at.mdt, mdtrecord.OIAddr(fid), nil, "object index"); err != nil {
 			return "", err
 		}
 	}
-	in, err := p.inode(at.mdt, at.ino)
+	in, err := p.mdts.Inode(at.mdt, at.ino)
 	if err != nil {
 		return "", err
 	}
 	rest := p.leaks(at)
-	if err := p.set(at.mdt, address(recObject, at.ino), nil, "the object "+fid.String()+rest); err != nil {
+	if err := p.set(at.mdt, mdtrecord.InodeAddr(mdtrecord.KindObject, at.ino), nil, "the object "+fid.String()+rest); err != nil {
 		return "", err
 	}
 	keep(p, p.gone, at, true)
@@ -155,14 +129,14 @@ func (p *planner) destroy(x *doing) (string, error) {
 		keep(p, p.world.known, fid, at)
 		delete(p.world.known, fid)
 	}
-	p.lose(fmt.Sprintf("the %s %v%s", typeName(typeOf(in.Mode)), fid, rest))
+	p.lose(fmt.Sprintf("the %s %v%s", ext4.TypeName(ext4.DirentTypeOf(in.Mode)), fid, rest))
 	return "object destroyed" + rest, nil
 }
 
 // unclaimed is an error if anything says that an object is not to go.
 func (p *planner) unclaimed(x *doing, at place, fid lustre.FID) error {
-	l, ok := p.lma(at.mdt, at.ino)
-	in, err := p.inode(at.mdt, at.ino)
+	l, ok := p.mdts.LMA(at.mdt, at.ino)
+	in, err := p.mdts.Inode(at.mdt, at.ino)
 	switch {
 	case err != nil:
 		return err
@@ -202,7 +176,7 @@ func (p *planner) unclaimed(x *doing, at place, fid lustre.FID) error {
 	case k.hidden > 0:
 		return left("not all of the names that its link EA tells of can be looked at")
 	case len(k.links) > 0:
-		return left("it has the name %q", shown(k.links[0].Name))
+		return left("it has the name %q", lustre.NameText(k.links[0].Name))
 	}
 	return nil
 }
@@ -225,7 +199,7 @@ func (p *planner) pending(at place) (bool, error) {
 
 // leaks says what stays of an object on the OSTs.
 func (p *planner) leaks(at place) string {
-	raw, err := p.xattr(at.mdt, at.ino, recLOV)
+	raw, err := p.mdts.Xattr(at.mdt, at.ino, mdtrecord.KindLOV)
 	if raw == nil && err == nil {
 		return ""
 	}
@@ -247,7 +221,7 @@ func (p *planner) markedFree(x *doing) (place, bool) {
 	if err != nil || x.d.Entry == nil {
 		return place{}, false
 	}
-	want := lustre.Link{Name: rawOr(x.d.Name, x.d.NameRaw)}
+	want := lustre.Link{Name: lustre.NameOf(x.d.Name, x.d.NameRaw)}
 	if want.Parent, err = lustre.ParseFID(x.d.Parent); err != nil {
 		return place{}, false
 	}
@@ -269,7 +243,7 @@ func (p *planner) markedFree(x *doing) (place, bool) {
 
 // whole tells whether what is left in an inode that is marked as free is the object that a name means.
 func whole(t *tenant, fid lustre.FID, name lustre.Link, typ uint8) bool {
-	return t != nil && t.fid == fid && t.knows(name) && typeOf(t.mode) == typ
+	return t != nil && t.fid == fid && t.knows(name) && ext4.DirentTypeOf(t.mode) == typ
 }
 
 // restore marks the inode of a dangling name as in use again.
@@ -281,8 +255,8 @@ func (p *planner) restore(x *doing, fid lustre.FID) (string, error) {
 	if err := p.ownBlocks(at); err != nil {
 		return "", err
 	}
-	addr := account{rec: recMark, num: at.ino}.String()
-	if err := p.set(at.mdt, addr, store.Bytes(markUsed), fmt.Sprintf("inode %d, which is %v", at.ino, fid)); err != nil {
+	addr := mdtrecord.Account{Kind: mdtrecord.KindMark, Number: at.ino}.String()
+	if err := p.set(at.mdt, addr, store.Bytes(mdtrecord.MarkUsed), fmt.Sprintf("inode %d, which is %v", at.ino, fid)); err != nil {
 		return "", err
 	}
 	keep(p, p.made, fid, at)

@@ -135,9 +135,9 @@ func TestDestroyReal(t *testing.T) {
 		defer operate(t, paths, func(s *surgery) {
 			dir := s.at(rc4)
 			var names []string
-			in, err := s.inode(dir.mdt, dir.ino)
+			in, err := s.mdts.Inode(dir.mdt, dir.ino)
 			s.must(err)
-			s.must(s.edits[dir.mdt].View().Dir(in, func(d ext4.Dirent) bool { names = append(names, string(d.Name)); return true }, nil))
+			s.must(s.mdts.Edit(dir.mdt).View().Dir(in, func(d ext4.Dirent) bool { names = append(names, string(d.Name)); return true }, nil))
 			for _, n := range names {
 				if n != "." && n != ".." {
 					s.name(dir, n, nil)

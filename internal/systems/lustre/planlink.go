@@ -7,6 +7,7 @@ import (
 	"fettle/internal/format/ext4"
 	"fettle/internal/format/lustre"
 	"fettle/internal/store"
+	"fettle/internal/systems/lustre/mdtrecord"
 )
 
 func storeChange(target, addr string, before, after store.Bytes, note string) store.Change {
@@ -24,7 +25,7 @@ type knownNames struct {
 // namesOf looks for the names of an object where its link EA and more say that they are.
 func (p *planner) namesOf(at place, fid lustre.FID, more []lustre.Link) (k knownNames, err error) {
 	var told []lustre.Link
-	if raw, err := p.xattr(at.mdt, at.ino, recLink); err == nil && raw != nil {
+	if raw, err := p.mdts.Xattr(at.mdt, at.ino, mdtrecord.KindLink); err == nil && raw != nil {
 		ea, _, _ := lustre.DecodeLinkEA(raw)
 		told = ea.Links
 	}
@@ -44,7 +45,7 @@ func (p *planner) namesOf(at place, fid lustre.FID, more []lustre.Link) (k known
 		if !ok {
 			continue
 		}
-		_, rec, err := p.dirent(dir.mdt, dir.ino, l.Name)
+		rec, err := p.mdts.Dirent(dir.mdt, dir.ino, l.Name)
 		if err != nil {
 			return k, err
 		}
@@ -73,7 +74,7 @@ func (p *planner) putLinkEA(at place, names []lustre.Link, overflow uint32) erro
 	if len(names) == 0 && overflow == 0 {
 		return left("no name of the object can be found")
 	}
-	return p.set(at.mdt, address(recLink, at.ino), encode(linkRecord{Links: links(names), Overflow: overflow}), "link EA of "+p.dirText(at))
+	return p.set(at.mdt, mdtrecord.InodeAddr(mdtrecord.KindLink, at.ino), mdtrecord.Encode(mdtrecord.LinkEA{Links: mdtrecord.Links(names), Overflow: overflow}), "link EA of "+p.dirText(at))
 }
 
 // relink writes a link EA anew from the names of the object.
@@ -88,7 +89,7 @@ func (p *planner) relink(x *doing) (string, error) {
 	}
 	for i := range x.d.Entries { // names that were moved or changed by another decision know better where they are
 		if e, err := p.entry(&x.d.Entries[i]); err == nil && p.leads(e, at, fid) {
-			if l, ok := p.lma(e.dir.mdt, e.dir.ino); ok {
+			if l, ok := p.mdts.LMA(e.dir.mdt, e.dir.ino); ok {
 				keep(p, p.made, l.FID, e.dir)
 				more = append(more, lustre.Link{Parent: l.FID, Name: e.name})
 			}
@@ -107,7 +108,7 @@ func (p *planner) relink(x *doing) (string, error) {
 
 // overflow is the time at which names did not fit in a link EA, 0 if all did.
 func (p *planner) overflow(at place) uint32 {
-	raw, err := p.xattr(at.mdt, at.ino, recLink)
+	raw, err := p.mdts.Xattr(at.mdt, at.ino, mdtrecord.KindLink)
 	if err != nil || raw == nil {
 		return 0
 	}
@@ -118,10 +119,10 @@ func (p *planner) overflow(at place) uint32 {
 	return ea.Overflow
 }
 
-func (p *planner) detailLinks(ds []linkDetail) ([]lustre.Link, error) {
+func (p *planner) detailLinks(ds []mdtrecord.Link) ([]lustre.Link, error) {
 	var out []lustre.Link
 	for _, d := range ds {
-		l, err := d.link()
+		l, err := d.Decode()
 		if err != nil {
 			return nil, err
 		}
@@ -158,10 +159,10 @@ func (p *planner) rename(at place, fid lustre.FID, old *namedEntry, dir place, n
 		return "", err
 	}
 	if taken {
-		return "", left("there is a name %q already where it should go", shown(name))
+		return "", left("there is a name %q already where it should go", lustre.NameText(name))
 	}
-	to, ok1 := p.lma(dir.mdt, dir.ino)
-	from, ok2 := p.lma(old.dir.mdt, old.dir.ino)
+	to, ok1 := p.mdts.LMA(dir.mdt, dir.ino)
+	from, ok2 := p.mdts.LMA(old.dir.mdt, old.dir.ino)
 	if !ok1 || !ok2 {
 		return "", left("a directory does not say which FID it has")
 	}
@@ -193,7 +194,7 @@ func (p *planner) rename(at place, fid lustre.FID, old *namedEntry, dir place, n
 	if err := p.detach(old); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("is %q in %v now", shown(name), to.FID), nil
+	return fmt.Sprintf("is %q in %v now", lustre.NameText(name), to.FID), nil
 }
 
 // actName moves and renames.
@@ -246,14 +247,14 @@ func (p *planner) numberShard(x *doing, e *namedEntry) (string, error) {
 	if err := p.putEntry(n); err != nil {
 		return "", err
 	}
-	if err := p.set(e.dir.mdt, nameAddress(e.dir.ino, e.name), nil, "name in "+p.dirText(e.dir)); err != nil {
+	if err := p.set(e.dir.mdt, mdtrecord.NameAddr(e.dir.ino, e.name), nil, "name in "+p.dirText(e.dir)); err != nil {
 		return "", err
 	}
 	at, _, err := p.object(&x.d)
 	if err != nil {
 		return "", err
 	}
-	master, ok := p.lma(e.dir.mdt, e.dir.ino)
+	master, ok := p.mdts.LMA(e.dir.mdt, e.dir.ino)
 	if !ok {
 		return "", left("the master does not say which FID it has")
 	}
@@ -275,7 +276,7 @@ func (p *planner) oneName(x *doing, at place, fid lustre.FID) (string, error) {
 		if err := p.detach(e); err != nil {
 			return "", err
 		}
-		p.lose(fmt.Sprintf("the name %q", shown(e.name)))
+		p.lose(fmt.Sprintf("the name %q", lustre.NameText(e.name)))
 	}
 	e, err := p.entry(right)
 	if err != nil {
@@ -284,14 +285,14 @@ func (p *planner) oneName(x *doing, at place, fid lustre.FID) (string, error) {
 	if err := p.dotdotTo(at, e.dir); err != nil {
 		return "", err
 	}
-	dir, ok := p.lma(e.dir.mdt, e.dir.ino)
+	dir, ok := p.mdts.LMA(e.dir.mdt, e.dir.ino)
 	if !ok {
 		return "", left("its directory does not say which FID it has")
 	}
 	if err := p.putLinkEA(at, []lustre.Link{{Parent: dir.FID, Name: e.name}}, 0); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("is %q only", shown(e.name)), p.settle(at, fid, e.dir.mdt != at.mdt)
+	return fmt.Sprintf("is %q only", lustre.NameText(e.name)), p.settle(at, fid, e.dir.mdt != at.mdt)
 }
 
 // emptyMaster moves ordinary names out of the master of a striped directory.
@@ -305,7 +306,7 @@ func (p *planner) emptyMaster(master place) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	raw, err := p.xattr(master.mdt, master.ino, recLMV)
+	raw, err := p.mdts.Xattr(master.mdt, master.ino, mdtrecord.KindLMV)
 	if err != nil {
 		return "", err
 	}
@@ -320,11 +321,11 @@ func (p *planner) emptyMaster(master place) (string, error) {
 		}
 		fid, err := lustre.ParseFID(e.rec.FID)
 		if err != nil {
-			return "", left("the name %q has no FID", shown(name))
+			return "", left("the name %q has no FID", lustre.NameText(name))
 		}
 		at, ok, err := p.find(fid)
 		if err != nil || !ok {
-			return "", left("the name %q leads to %v, which cannot be found", shown(name), fid)
+			return "", left("the name %q leads to %v, which cannot be found", lustre.NameText(name), fid)
 		}
 		to, err := p.shardOf(master, &lmv, name)
 		if err != nil {

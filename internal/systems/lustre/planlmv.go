@@ -5,6 +5,7 @@ import (
 
 	"fettle/internal/format/ext4"
 	"fettle/internal/format/lustre"
+	"fettle/internal/systems/lustre/mdtrecord"
 )
 
 // shardsOf gives the shards that a master has names for.
@@ -20,7 +21,7 @@ func (p *planner) shardsOf(master place) (map[int]lustre.FID, error) {
 
 // lmv reads a layout that makes sense.
 func (p *planner) lmv(at place) (lustre.LMV, bool) {
-	raw, err := p.xattr(at.mdt, at.ino, recLMV)
+	raw, err := p.mdts.Xattr(at.mdt, at.ino, mdtrecord.KindLMV)
 	if err != nil || raw == nil {
 		return lustre.LMV{}, false
 	}
@@ -29,7 +30,7 @@ func (p *planner) lmv(at place) (lustre.LMV, bool) {
 }
 
 func (p *planner) putLMV(at place, v lustre.LMV) error {
-	if err := p.set(at.mdt, address(recLMV, at.ino), encode(lmvRecord{Says: v.String(), Raw: v.Encode()}), "LMV of "+p.dirText(at)); err != nil {
+	if err := p.set(at.mdt, mdtrecord.InodeAddr(mdtrecord.KindLMV, at.ino), mdtrecord.Encode(mdtrecord.Layout{Says: v.String(), Raw: v.Encode()}), "LMV of "+p.dirText(at)); err != nil {
 		return err
 	}
 	return p.flagLMA(at, lustre.LMAIStriped, 0)
@@ -37,7 +38,7 @@ func (p *planner) putLMV(at place, v lustre.LMV) error {
 
 // masterOf gives the master of a shard, by its link EA.
 func (p *planner) masterOf(shard place) (place, error) {
-	raw, err := p.xattr(shard.mdt, shard.ino, recLink)
+	raw, err := p.mdts.Xattr(shard.mdt, shard.ino, mdtrecord.KindLink)
 	if err != nil {
 		return place{}, err
 	}

@@ -7,6 +7,7 @@ import (
 	"fettle/internal/finding"
 	"fettle/internal/format/ext4"
 	"fettle/internal/format/lustre"
+	"fettle/internal/systems/lustre/mdtrecord"
 )
 
 // actLost is about names without objects and objects without names.
@@ -53,7 +54,7 @@ func (p *planner) actDangling(x *doing) (string, error) {
 		if _, made := p.made[fid]; made {
 			p.cut() // it is made anew under another name, which has to be there before this one goes
 		}
-		p.lose(fmt.Sprintf("the name %q", shown(e.name)))
+		p.lose(fmt.Sprintf("the name %q", lustre.NameText(e.name)))
 		return "name removed", p.detach(e)
 	}
 	_, err = p.recreate(fid, e)
@@ -76,7 +77,7 @@ func (p *planner) ofShard(x *doing) bool {
 
 // adopt gives a name to an object that was made for another name.
 func (p *planner) adopt(at place, fid lustre.FID, e *namedEntry) error {
-	in, err := p.inode(at.mdt, at.ino)
+	in, err := p.mdts.Inode(at.mdt, at.ino)
 	if err != nil {
 		return err
 	}
@@ -91,9 +92,9 @@ func (p *planner) adopt(at place, fid lustre.FID, e *namedEntry) error {
 
 // finish makes link EA, link count and REMOTE_PARENT_DIR right for an object that got the name e.
 func (p *planner) finish(at place, fid lustre.FID, e *namedEntry) error {
-	dir, ok := p.lma(e.dir.mdt, e.dir.ino)
+	dir, ok := p.mdts.LMA(e.dir.mdt, e.dir.ino)
 	if !ok {
-		return left("the directory of %q does not say which FID it has", shown(e.name))
+		return left("the directory of %q does not say which FID it has", lustre.NameText(e.name))
 	}
 	k, err := p.namesOf(at, fid, []lustre.Link{{Parent: dir.FID, Name: e.name}})
 	if err != nil {
@@ -107,7 +108,7 @@ func (p *planner) finish(at place, fid lustre.FID, e *namedEntry) error {
 	if err := p.putLinkEA(at, k.links, overflow); err != nil {
 		return err
 	}
-	in, err := p.inode(at.mdt, at.ino)
+	in, err := p.mdts.Inode(at.mdt, at.ino)
 	if err != nil {
 		return err
 	}
@@ -128,8 +129,8 @@ func (p *planner) recreate(fid lustre.FID, e *namedEntry) (place, error) {
 	if !known || home < 0 {
 		return place{}, left("it is not known on which MDT %v belongs", fid)
 	}
-	dir := e.rec.Type == typeName(ext4.TypeDir)
-	if !dir && e.rec.Type != typeName(ext4.TypeRegular) {
+	dir := e.rec.Type == ext4.TypeName(ext4.TypeDir)
+	if !dir && e.rec.Type != ext4.TypeName(ext4.TypeRegular) {
 		return place{}, left("a %s cannot be made anew: what it was is lost", e.rec.Type)
 	}
 	at, err := p.newObject(home, fid, dir, e.dir)
@@ -150,17 +151,17 @@ func (p *planner) recreate(fid lustre.FID, e *namedEntry) (place, error) {
 
 // newObject makes an inode for a FID and puts it into the object index. Permissions are those that LFSCK gives.
 func (p *planner) newObject(mdt int, fid lustre.FID, dir bool, parent place) (place, error) {
-	rec := inodeRecord{Type: typeName(ext4.TypeRegular), Mode: 0o600}
+	rec := mdtrecord.Inode{Type: ext4.TypeName(ext4.TypeRegular), Mode: 0o600}
 	up := p.u.remotes[mdt]
 	if parent.mdt == mdt {
 		up, rec.Near = parent.ino, parent.ino
 	}
 	if dir {
-		rec.Type, rec.Mode, rec.Up = typeName(ext4.TypeDir), 0o700, up
+		rec.Type, rec.Mode, rec.Up = ext4.TypeName(ext4.TypeDir), 0o700, up
 		if up == 0 {
 			return place{}, left("MDT%04x has no REMOTE_PARENT_DIR", p.u.indexes[mdt])
 		}
-		if l, ok := p.lma(parent.mdt, parent.ino); ok && p.u.dirdata[mdt] {
+		if l, ok := p.mdts.LMA(parent.mdt, parent.ino); ok && p.u.dirdata[mdt] {
 			rec.UpFID = l.FID.String()
 		}
 	}
@@ -219,7 +220,7 @@ func (p *planner) actStripe(x *doing) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		e := &namedEntry{dir: master, name: lustre.ShardName(fid, k), rec: direntRecord{Type: typeName(ext4.TypeDir)}}
+		e := &namedEntry{dir: master, name: lustre.ShardName(fid, k), rec: mdtrecord.Dirent{Type: ext4.TypeName(ext4.TypeDir)}}
 		if _, err := p.recreate(fid, e); err != nil {
 			return "", err
 		}
@@ -230,7 +231,7 @@ func (p *planner) actStripe(x *doing) (string, error) {
 
 // newFID takes a sequence out of a target's space. LFSCK and servers begin with number 1 as well.
 func (p *planner) newFID(mdt int) (lustre.FID, error) {
-	start, end, _, err := p.space(mdt)
+	start, end, err := p.mdts.Space(mdt)
 	if err != nil {
 		return lustre.FID{}, left("there are no FIDs to give on MDT%04x: %v", p.u.indexes[mdt], err)
 	}
@@ -238,5 +239,5 @@ func (p *planner) newFID(mdt int) (lustre.FID, error) {
 	if home, ok := p.u.home(fid); start >= end || !fid.IsNormal() || !ok || home != mdt {
 		return fid, left("MDT%04x has no sequences left to give", p.u.indexes[mdt])
 	}
-	return fid, p.set(mdt, recSeq+"/"+seqFile, encode(seqRecord{fmt.Sprintf("%#x", start+1), fmt.Sprintf("%#x", end)}), "sequences still to give")
+	return fid, p.set(mdt, mdtrecord.SeqAddr, mdtrecord.Encode(mdtrecord.SequencesOf(start+1, end)), "sequences still to give")
 }

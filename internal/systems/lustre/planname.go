@@ -5,6 +5,7 @@ import (
 
 	"fettle/internal/format/ext4"
 	"fettle/internal/format/lustre"
+	"fettle/internal/systems/lustre/mdtrecord"
 )
 
 // This file puts names in and takes them out, with all that belongs to a name: the agent of a remote one, link counts of directories,
@@ -22,14 +23,14 @@ func (p *planner) subdirs(dir place) (n int, err error) {
 
 // eachName goes through the names of a directory without '.' and '..'.
 func (p *planner) eachName(dir place, fn func(ext4.Dirent)) error {
-	in, err := p.inode(dir.mdt, dir.ino)
+	in, err := p.mdts.Inode(dir.mdt, dir.ino)
 	if err != nil {
 		return err
 	}
 	if !in.IsDir() {
 		return left("inode %d of MDT%04x is no directory", dir.ino, p.u.indexes[dir.mdt])
 	}
-	return p.edits[dir.mdt].View().Dir(in, func(d ext4.Dirent) bool {
+	return p.mdts.Edit(dir.mdt).View().Dir(in, func(d ext4.Dirent) bool {
 		if name := string(d.Name); name != "." && name != ".." {
 			fn(d)
 		}
@@ -56,11 +57,11 @@ func (p *planner) leads(e *namedEntry, at place, fid lustre.FID) bool {
 
 // typeAt is the type of an inode as names have it.
 func (p *planner) typeAt(at place) (string, error) {
-	in, err := p.inode(at.mdt, at.ino)
+	in, err := p.mdts.Inode(at.mdt, at.ino)
 	if err != nil {
 		return "", err
 	}
-	return typeName(typeOf(in.Mode)), nil
+	return ext4.TypeName(ext4.DirentTypeOf(in.Mode)), nil
 }
 
 // attach gives an object a name in a directory. A name that leads to nothing gets the object; one that leads to another is an error.
@@ -69,7 +70,7 @@ func (p *planner) attach(at place, fid lustre.FID, dir place, name string) error
 	if err != nil {
 		return err
 	}
-	_, have, err := p.dirent(dir.mdt, dir.ino, name)
+	have, err := p.mdts.Dirent(dir.mdt, dir.ino, name)
 	if err != nil {
 		return err
 	}
@@ -78,9 +79,9 @@ func (p *planner) attach(at place, fid lustre.FID, dir place, name string) error
 	if have != nil {
 		e.rec = *have
 		if !p.leads(e, at, fid) && !p.waits(e) {
-			return left("the name %q leads to %s", shown(name), have.FID)
+			return left("the name %q leads to %s", lustre.NameText(name), have.FID)
 		}
-		if have.Type == typeName(ext4.TypeDir) {
+		if have.Type == ext4.TypeName(ext4.TypeDir) {
 			links--
 		}
 	}
@@ -91,7 +92,7 @@ func (p *planner) attach(at place, fid lustre.FID, dir place, name string) error
 	if e.rec.Inode, err = p.standIn(at, fid, e); err != nil {
 		return err
 	}
-	if typ == typeName(ext4.TypeDir) {
+	if typ == ext4.TypeName(ext4.TypeDir) {
 		links++
 		if err := p.dotdotTo(at, dir); err != nil {
 			return err
@@ -107,7 +108,7 @@ func (p *planner) attach(at place, fid lustre.FID, dir place, name string) error
 func (p *planner) waits(e *namedEntry) bool {
 	fid, err := lustre.ParseFID(e.rec.FID)
 	w, ok := p.dangles[fid]
-	if err != nil || !ok || w.e == nil || w.e.Dir != e.dir.ino || p.u.places[w.e.MDT] != e.dir.mdt || rawOr(w.e.Name, w.e.NameRaw) != e.name {
+	if err != nil || !ok || w.e == nil || w.e.Dir != e.dir.ino || p.u.places[w.e.MDT] != e.dir.mdt || lustre.NameOf(w.e.Name, w.e.NameRaw) != e.name {
 		return false
 	}
 	if o := p.outcomes[w.seq]; o != nil {
@@ -123,20 +124,20 @@ func (p *planner) standIn(at place, fid lustre.FID, e *namedEntry) (uint32, erro
 	if e.dir.mdt == at.mdt {
 		return at.ino, nil
 	}
-	if l, ok := p.lma(e.dir.mdt, e.rec.Inode); e.rec.Inode != 0 && ok && l.Has(lustre.LMAIAgent) && l.FID == fid {
+	if l, ok := p.mdts.LMA(e.dir.mdt, e.rec.Inode); e.rec.Inode != 0 && ok && l.Has(lustre.LMAIAgent) && l.FID == fid {
 		return e.rec.Inode, p.useAgent(place{e.dir.mdt, e.rec.Inode}, e.dir)
 	}
 	if ino, ok := p.spare[spareKey{e.dir.mdt, fid}]; ok && !p.used[place{e.dir.mdt, ino}] {
-		if l, ok := p.lma(e.dir.mdt, ino); ok && l.Has(lustre.LMAIAgent) && l.FID == fid {
+		if l, ok := p.mdts.LMA(e.dir.mdt, ino); ok && l.Has(lustre.LMAIAgent) && l.FID == fid {
 			return ino, p.useAgent(place{e.dir.mdt, ino}, e.dir)
 		}
 	}
-	in, err := p.inode(at.mdt, at.ino)
+	in, err := p.mdts.Inode(at.mdt, at.ino)
 	if err != nil {
 		return 0, err
 	}
 	// e2fsck compares the type of an agent with that in the name. What a link leads to nobody reads here.
-	rec := inodeRecord{Type: typeName(typeOf(in.Mode)), Near: e.dir.ino}
+	rec := mdtrecord.Inode{Type: ext4.TypeName(ext4.DirentTypeOf(in.Mode)), Near: e.dir.ino}
 	switch {
 	case in.IsDir():
 		rec.Up = e.dir.ino
@@ -146,7 +147,7 @@ func (p *planner) standIn(at place, fid lustre.FID, e *namedEntry) (uint32, erro
 	case in.IsSymlink():
 		rec.Target = fid.String()
 	case in.Mode&ext4.ModeTypeMask != ext4.ModeFIFO && in.Mode&ext4.ModeTypeMask != ext4.ModeSocket:
-		rec.Type = typeName(ext4.TypeRegular) // of devices as well, which have no agents of their own kind here
+		rec.Type = ext4.TypeName(ext4.TypeRegular) // of devices as well, which have no agents of their own kind here
 	}
 	ino, err := p.newInode(e.dir.mdt, rec, "agent of "+fid.String())
 	if err != nil {
@@ -160,52 +161,52 @@ func (p *planner) standIn(at place, fid lustre.FID, e *namedEntry) (uint32, erro
 // directory that it leads to, which may be gone, or another one by now.
 func (p *planner) useAgent(at, dir place) error {
 	keep(p, p.used, at, true)
-	in, err := p.inode(at.mdt, at.ino)
+	in, err := p.mdts.Inode(at.mdt, at.ino)
 	if err != nil || !in.IsDir() {
 		return err
 	}
-	_, rec, err := p.dirent(at.mdt, at.ino, "..")
+	rec, err := p.mdts.Dirent(at.mdt, at.ino, "..")
 	if err != nil || rec == nil || rec.Inode == dir.ino {
 		return err
 	}
-	return p.set(at.mdt, address(recDotdot, at.ino), encode(direntRecord{Inode: dir.ino, FID: rec.FID}), "'..' of the agent in "+p.u.inodeText(at.mdt, at.ino))
+	return p.set(at.mdt, mdtrecord.InodeAddr(mdtrecord.KindDotdot, at.ino), mdtrecord.Encode(mdtrecord.Dirent{Inode: dir.ino, FID: rec.FID}), "'..' of the agent in "+p.u.inodeText(at.mdt, at.ino))
 }
 
 // newInode makes an inode and gives its number.
-func (p *planner) newInode(mdt int, rec inodeRecord, note string) (uint32, error) {
+func (p *planner) newInode(mdt int, rec mdtrecord.Inode, note string) (uint32, error) {
 	rec.Not = p.avoid[mdt]
-	ino, err := p.makeInode(mdt, encode(rec))
+	ino, err := p.mdts.MakeInode(mdt, mdtrecord.Encode(rec))
 	if err != nil {
 		return 0, err
 	}
-	p.add(storeChange(p.u.targets[mdt].name(), address(recInode, ino), nil, encode(rec), note))
+	p.add(storeChange(p.u.targets[mdt].name(), mdtrecord.InodeAddr(mdtrecord.KindInode, ino), nil, mdtrecord.Encode(rec), note))
 	return ino, nil
 }
 
 // dotdotTo makes '..' of a directory lead to another one.
 func (p *planner) dotdotTo(at, dir place) error {
-	rec := direntRecord{Inode: dir.ino}
+	rec := mdtrecord.Dirent{Inode: dir.ino}
 	if dir.mdt != at.mdt {
 		if rec.Inode = p.u.remotes[at.mdt]; rec.Inode == 0 {
 			return left("MDT%04x has no REMOTE_PARENT_DIR", p.u.indexes[at.mdt])
 		}
 	}
-	l, ok := p.lma(dir.mdt, dir.ino)
+	l, ok := p.mdts.LMA(dir.mdt, dir.ino)
 	if !ok {
 		return left("%s does not say which FID it has", p.u.inodeText(dir.mdt, dir.ino))
 	}
 	if p.u.dirdata[at.mdt] {
 		rec.FID = l.FID.String()
 	}
-	return p.set(at.mdt, address(recDotdot, at.ino), encode(rec), "'..' of "+p.dirText(at))
+	return p.set(at.mdt, mdtrecord.InodeAddr(mdtrecord.KindDotdot, at.ino), mdtrecord.Encode(rec), "'..' of "+p.dirText(at))
 }
 
 // detach takes a name out, with its agent and the link that a sub-directory is for its parent.
 func (p *planner) detach(e *namedEntry) error {
-	if err := p.set(e.dir.mdt, nameAddress(e.dir.ino, e.name), nil, "name in "+p.dirText(e.dir)); err != nil {
+	if err := p.set(e.dir.mdt, mdtrecord.NameAddr(e.dir.ino, e.name), nil, "name in "+p.dirText(e.dir)); err != nil {
 		return err
 	}
-	if e.rec.Type == typeName(ext4.TypeDir) {
+	if e.rec.Type == ext4.TypeName(ext4.TypeDir) {
 		if err := p.addLinks(e.dir, -1); err != nil {
 			return err
 		}
@@ -218,13 +219,13 @@ func (p *planner) freeAgent(at place, fid string) error {
 	if p.u.targets[at.mdt].marks.own(at.ino) {
 		return nil
 	}
-	if used, err := p.edits[at.mdt].InUse(at.ino); err != nil || !used {
+	if used, err := p.mdts.Edit(at.mdt).InUse(at.ino); err != nil || !used {
 		return nil
 	}
-	if l, ok := p.lma(at.mdt, at.ino); !ok || !l.Has(lustre.LMAIAgent) || l.FID.String() != fid {
+	if l, ok := p.mdts.LMA(at.mdt, at.ino); !ok || !l.Has(lustre.LMAIAgent) || l.FID.String() != fid {
 		return nil
 	}
-	return p.set(at.mdt, address(recInode, at.ino), nil, "agent of "+fid)
+	return p.set(at.mdt, mdtrecord.InodeAddr(mdtrecord.KindInode, at.ino), nil, "agent of "+fid)
 }
 
 // remoteName gives the entry of an object in REMOTE_PARENT_DIR, nil if there is none.
@@ -233,7 +234,7 @@ func (p *planner) remoteName(mdt int, fid lustre.FID) (*namedEntry, error) {
 	if dir.ino == 0 {
 		return nil, nil
 	}
-	_, rec, err := p.dirent(mdt, dir.ino, fid.Bare())
+	rec, err := p.mdts.Dirent(mdt, dir.ino, fid.Bare())
 	if rec == nil || err != nil {
 		return nil, err
 	}
@@ -263,17 +264,17 @@ func (p *planner) settle(at place, fid lustre.FID, far bool) error {
 	if err != nil {
 		return err
 	}
-	e := &namedEntry{dir: dir, name: fid.Bare(), rec: direntRecord{Type: typ}}
+	e := &namedEntry{dir: dir, name: fid.Bare(), rec: mdtrecord.Dirent{Type: typ}}
 	links := 0
 	if have != nil {
 		e.rec = have.rec
-		if have.rec.Type == typeName(ext4.TypeDir) {
+		if have.rec.Type == ext4.TypeName(ext4.TypeDir) {
 			links--
 		}
 	} else if p.u.dirdata[at.mdt] {
 		e.rec.FID = fid.String()
 	}
-	if e.rec.Inode, e.rec.Type = at.ino, typ; typ == typeName(ext4.TypeDir) {
+	if e.rec.Inode, e.rec.Type = at.ino, typ; typ == ext4.TypeName(ext4.TypeDir) {
 		links++
 	}
 	if err := p.putEntry(e); err != nil {
@@ -292,11 +293,11 @@ func (p *planner) fileIndex(at place, fid lustre.FID) error {
 	if !p.u.hasOI[at.mdt] {
 		return nil
 	}
-	in, err := p.inode(at.mdt, at.ino)
+	in, err := p.mdts.Inode(at.mdt, at.ino)
 	if err != nil {
 		return err
 	}
-	return p.set(at.mdt, recOI+"/"+fid.String(), encode(oiRecord{at.ino, in.Generation}), "object index")
+	return p.set(at.mdt, mdtrecord.OIAddr(fid), mdtrecord.Encode(mdtrecord.OIEntry{Inode: at.ino, Generation: in.Generation}), "object index")
 }
 
 // actTarget puts right what a target keeps for itself.
@@ -335,7 +336,7 @@ func (p *planner) actTarget(x *doing) (string, error) {
 // actIndex puts an entry of the object index right.
 func (p *planner) actIndex(x *doing, at place, fid lustre.FID) (string, error) {
 	if x.f.Class == IndexMissing || x.d.WantInode != 0 {
-		l, ok := p.lma(at.mdt, at.ino)
+		l, ok := p.mdts.LMA(at.mdt, at.ino)
 		if !ok {
 			return "", left("inode %d does not say which object it is", at.ino)
 		}
@@ -345,10 +346,10 @@ func (p *planner) actIndex(x *doing, at place, fid lustre.FID) (string, error) {
 	if _, ok := p.made[fid]; ok {
 		return "the object is there again", nil
 	}
-	if l, ok := p.lma(at.mdt, at.ino); ok && l.FID == fid && !l.Has(lustre.LMAIAgent) {
+	if l, ok := p.mdts.LMA(at.mdt, at.ino); ok && l.FID == fid && !l.Has(lustre.LMAIAgent) {
 		return "the inode is that object", nil
 	}
-	return "entry removed", p.set(at.mdt, recOI+"/"+fid.String(), nil, "object index")
+	return "entry removed", p.set(at.mdt, mdtrecord.OIAddr(fid), nil, "object index")
 }
 
 // staleRemote removes or corrects an entry of REMOTE_PARENT_DIR.

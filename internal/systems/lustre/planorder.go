@@ -78,7 +78,7 @@ func (p *planner) foresee(x *doing) {
 	}
 	if e := x.d.Entry; e != nil && (x.f.Class == DanglingName || x.f.Class == AgentMissing) {
 		if mdt, ok := p.u.places[e.MDT]; ok && len(p.avoid[mdt]) < maxAvoided {
-			if used, err := p.edits[mdt].InUse(e.Inode); err == nil && !used {
+			if used, err := p.mdts.Edit(mdt).InUse(e.Inode); err == nil && !used {
 				p.avoid[mdt] = append(p.avoid[mdt], e.Inode)
 			}
 		}

@@ -6,6 +6,7 @@ import (
 
 	"fettle/internal/format/ext4"
 	"fettle/internal/format/lustre"
+	"fettle/internal/systems/lustre/mdtrecord"
 )
 
 // reattach gives an object the names back that its link EA tells of. Where none is free it goes to lost+found.
@@ -18,14 +19,14 @@ func (p *planner) reattach(x *doing) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if first := (linkDetail{x.d.Parent, x.d.Name, x.d.NameRaw}); first.Parent != "" {
-		l, err := first.link()
+	if first := (mdtrecord.Link{Parent: x.d.Parent, Name: x.d.Name, NameRaw: x.d.NameRaw}); first.Parent != "" {
+		l, err := first.Decode()
 		if err != nil {
 			return "", err
 		}
 		wanted = append([]lustre.Link{l}, wanted...)
 	}
-	in, err := p.inode(at.mdt, at.ino)
+	in, err := p.mdts.Inode(at.mdt, at.ino)
 	if err != nil {
 		return "", err
 	}
@@ -51,13 +52,13 @@ func (p *planner) reattach(x *doing) (string, error) {
 	if err := p.leaveBackend(at); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("is %q in %s again", shown(got.name), p.dirText(got.dir)), p.finish(at, fid, got)
+	return fmt.Sprintf("is %q in %s again", lustre.NameText(got.name), p.dirText(got.dir)), p.finish(at, fid, got)
 }
 
 // place puts one name back. A lost directory is made anew for it if makes is set.
 func (p *planner) place(at place, fid lustre.FID, l lustre.Link, makes bool) (*namedEntry, error) {
 	if !l.Parent.Sane() || lustre.BadName(l.Name) != "" {
-		return nil, left("%q in %v is no possible name", shown(l.Name), l.Parent)
+		return nil, left("%q in %v is no possible name", lustre.NameText(l.Name), l.Parent)
 	}
 	dir, ok, err := p.find(l.Parent)
 	if err != nil {
@@ -71,12 +72,12 @@ func (p *planner) place(at place, fid lustre.FID, l lustre.Link, makes bool) (*n
 			return nil, err
 		}
 	}
-	if _, rec, err := p.dirent(dir.mdt, dir.ino, l.Name); err != nil {
+	if rec, err := p.mdts.Dirent(dir.mdt, dir.ino, l.Name); err != nil {
 		return nil, err
 	} else if rec != nil {
 		e := &namedEntry{dir, l.Name, *rec}
 		if !p.leads(e, at, fid) && !p.waits(e) {
-			return nil, left("the name %q leads to %s", shown(l.Name), rec.FID)
+			return nil, left("the name %q leads to %s", lustre.NameText(l.Name), rec.FID)
 		}
 	}
 	if err := p.attach(at, fid, dir, l.Name); err != nil {
@@ -94,7 +95,7 @@ func (p *planner) makeParent(fid lustre.FID, child string) (place, error) {
 				p.back = append(p.back, func() { *o = was })
 				o.Result = "the name stays; an empty directory was made for objects that say they were in it"
 			}
-			e.rec.Type = typeName(ext4.TypeDir)
+			e.rec.Type = ext4.TypeName(ext4.TypeDir)
 			return p.recreate(fid, e)
 		}
 	}
@@ -110,7 +111,7 @@ func (p *planner) makeParent(fid lustre.FID, child string) (place, error) {
 	if err != nil {
 		return place{}, err
 	}
-	return p.recreate(fid, &namedEntry{dir: dir, name: name, rec: direntRecord{Type: typeName(ext4.TypeDir)}})
+	return p.recreate(fid, &namedEntry{dir: dir, name: name, rec: mdtrecord.Dirent{Type: ext4.TypeName(ext4.TypeDir)}})
 }
 
 // freeLostName finds a name that is not taken.
@@ -142,7 +143,7 @@ func (p *planner) quarantine(x *doing) (string, error) {
 		return "", err
 	}
 	if n.Type == lustre.LostShard { // as an ordinary directory what is in it can be reached
-		if err := p.set(at.mdt, address(recLMV, at.ino), nil, "LMV of "+fid.String()); err != nil {
+		if err := p.set(at.mdt, mdtrecord.InodeAddr(mdtrecord.KindLMV, at.ino), nil, "LMV of "+fid.String()); err != nil {
 			return "", err
 		}
 		if err := p.flagLMA(at, 0, lustre.LMAIStriped); err != nil {
@@ -181,7 +182,7 @@ func (p *planner) forgetLost(x *doing) (string, error) {
 
 // leaveBackend takes an object out of the target's own lost+found, where e2fsck put it.
 func (p *planner) leaveBackend(at place) error {
-	_, lf, err := p.dirent(at.mdt, ext4.InoRoot, "lost+found")
+	lf, err := p.mdts.Dirent(at.mdt, ext4.InoRoot, "lost+found")
 	if err != nil || lf == nil {
 		return err
 	}
@@ -214,7 +215,7 @@ func (p *planner) lostDir(mdt int) (place, error) {
 		dir.ino = e.rec.Inode
 	}
 	name := lustre.MDTName(p.u.indexes[mdt])
-	_, rec, err := p.dirent(dir.mdt, dir.ino, name)
+	rec, err := p.mdts.Dirent(dir.mdt, dir.ino, name)
 	if err != nil {
 		return place{}, err
 	}

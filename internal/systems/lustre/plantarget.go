@@ -5,6 +5,7 @@ import (
 
 	"fettle/internal/format/ext4"
 	"fettle/internal/format/lustre"
+	"fettle/internal/systems/lustre/mdtrecord"
 )
 
 // markRemote makes the mark in the LMA go with the entry of REMOTE_PARENT_DIR.
@@ -52,11 +53,11 @@ func (p *planner) changeFID(x *doing) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	in, err := p.inode(at.mdt, at.ino)
+	in, err := p.mdts.Inode(at.mdt, at.ino)
 	if err != nil {
 		return "", err
 	}
-	if lmv, err := p.xattr(at.mdt, at.ino, recLMV); err != nil || lmv != nil {
+	if lmv, err := p.mdts.Xattr(at.mdt, at.ino, mdtrecord.KindLMV); err != nil || lmv != nil {
 		return "", left("a striped directory cannot get another FID: its shards are named after it")
 	}
 	if in.IsDir() {
@@ -106,11 +107,11 @@ func (p *planner) putFID(at place, was, now lustre.FID) error {
 		}
 	}
 	if p.u.hasOI[at.mdt] {
-		if err := p.set(at.mdt, recOI+"/"+was.String(), nil, "object index"); err != nil {
+		if err := p.set(at.mdt, mdtrecord.OIAddr(was), nil, "object index"); err != nil {
 			return err
 		}
 	}
-	l, _ := p.lma(at.mdt, at.ino)
+	l, _ := p.mdts.LMA(at.mdt, at.ino)
 	l.FID = now
 	if err := p.putLMA(at, l); err != nil {
 		return err
@@ -129,7 +130,7 @@ func (p *planner) renameFID(at place, now lustre.FID, dir place, name string) er
 		e.rec.FID = now.String()
 	}
 	if agent := (place{dir.mdt, e.rec.Inode}); dir.mdt != at.mdt {
-		if l, ok := p.lma(agent.mdt, agent.ino); ok && l.Has(lustre.LMAIAgent) {
+		if l, ok := p.mdts.LMA(agent.mdt, agent.ino); ok && l.Has(lustre.LMAIAgent) {
 			l.FID = now
 			if err := p.putLMA(agent, l); err != nil {
 				return err

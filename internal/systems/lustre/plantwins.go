@@ -6,6 +6,7 @@ import (
 
 	"fettle/internal/finding"
 	"fettle/internal/format/lustre"
+	"fettle/internal/systems/lustre/mdtrecord"
 )
 
 // duplicates is about inodes that have the FID of another one. Names that lead to them tell who they are, and those were dealt with
@@ -25,7 +26,7 @@ func (p *planner) duplicates(x *doing) (string, error) {
 		if twin == right {
 			continue
 		}
-		if l, ok := p.lma(mdt, i.Inode); !ok || l.FID.String() != x.d.FID {
+		if l, ok := p.mdts.LMA(mdt, i.Inode); !ok || l.FID.String() != x.d.FID {
 			continue
 		}
 		if x.act != finding.Quarantine {
@@ -48,11 +49,11 @@ func (p *planner) duplicates(x *doing) (string, error) {
 // newIdentity gives an inode a FID of its own and a name in lost+found. A layout that is that of the right inode stays with that one only,
 // for whoever deletes the other would destroy the data of both. shares says that the inode keeps a layout of which nobody knows that.
 func (p *planner) newIdentity(at, right place) (shares bool, err error) {
-	in, err := p.inode(at.mdt, at.ino)
+	in, err := p.mdts.Inode(at.mdt, at.ino)
 	if err != nil {
 		return false, err
 	}
-	its, err := p.inode(right.mdt, right.ino)
+	its, err := p.mdts.Inode(right.mdt, right.ino)
 	if err != nil {
 		return false, err
 	}
@@ -66,7 +67,7 @@ func (p *planner) newIdentity(at, right place) (shares bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	l, _ := p.lma(at.mdt, at.ino)
+	l, _ := p.mdts.LMA(at.mdt, at.ino)
 	l.FID, l.Incompat = fid, l.Incompat&^(lustre.LMAIRemoteParent|lustre.LMAIStriped)
 	if err := p.putLMA(at, l); err != nil {
 		return false, err
@@ -75,7 +76,7 @@ func (p *planner) newIdentity(at, right place) (shares bool, err error) {
 	if err := p.fileIndex(at, fid); err != nil {
 		return false, err
 	}
-	if err := p.set(at.mdt, address(recLMV, at.ino), nil, "LMV of "+fid.String()); err != nil {
+	if err := p.set(at.mdt, mdtrecord.InodeAddr(mdtrecord.KindLMV, at.ino), nil, "LMV of "+fid.String()); err != nil {
 		return false, err
 	}
 	dir, err := p.lostDir(at.mdt)
@@ -94,13 +95,13 @@ func (p *planner) newIdentity(at, right place) (shares bool, err error) {
 
 // dropLayout takes away the layout of an inode that another one has as well.
 func (p *planner) dropLayout(at, right place) (kept bool, err error) {
-	mine, err := p.xattr(at.mdt, at.ino, recLOV)
+	mine, err := p.mdts.Xattr(at.mdt, at.ino, mdtrecord.KindLOV)
 	if err != nil || mine == nil {
 		return false, err
 	}
-	its, err := p.xattr(right.mdt, right.ino, recLOV)
+	its, err := p.mdts.Xattr(right.mdt, right.ino, mdtrecord.KindLOV)
 	if err != nil || !bytes.Equal(mine, its) {
 		return true, err
 	}
-	return false, p.set(at.mdt, address(recLOV, at.ino), nil, "layout of "+p.dirText(at)+", which "+p.u.inodeText(right.mdt, right.ino)+" has as well")
+	return false, p.set(at.mdt, mdtrecord.InodeAddr(mdtrecord.KindLOV, at.ino), nil, "layout of "+p.dirText(at)+", which "+p.u.inodeText(right.mdt, right.ino)+" has as well")
 }

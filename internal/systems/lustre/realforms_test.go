@@ -15,12 +15,15 @@ import (
 	"fettle/internal/format/ext4"
 	"fettle/internal/format/ext4edit"
 	"fettle/internal/format/lustre"
+	"fettle/internal/systems/lustre/mdtrecord"
 )
 
 // surgery changes records of the real pair of 2.10. What it makes is otherwise a sound ldiskfs, so that e2fsck sees names and inodes only.
 type surgery struct {
-	*bench
-	t *testing.T
+	u     *unit
+	mdts  *mdtrecord.Set
+	world *world
+	t     *testing.T
 }
 
 // Objects of the pair.
@@ -64,10 +67,10 @@ func (s *surgery) at(fid string) place {
 func (s *surgery) xset(fid, kind string, raw []byte) {
 	p := s.at(fid)
 	if raw == nil {
-		s.must(s.edits[p.mdt].RemoveXattr(p.ino, ext4.XattrIndexTrusted, kind))
+		s.must(s.mdts.Edit(p.mdt).RemoveXattr(p.ino, ext4.XattrIndexTrusted, kind))
 		return
 	}
-	s.must(s.edits[p.mdt].SetXattr(p.ino, ext4.XattrIndexTrusted, kind, raw))
+	s.must(s.mdts.Edit(p.mdt).SetXattr(p.ino, ext4.XattrIndexTrusted, kind, raw))
 }
 
 // link writes a link EA of pairs of parent and name.
@@ -81,12 +84,12 @@ func (s *surgery) link(fid string, pairs ...string) {
 }
 
 // name changes, makes or (nil) removes a name, with the parent's link for a directory.
-func (s *surgery) name(dir place, name string, edit func(*direntRecord)) {
+func (s *surgery) name(dir place, name string, edit func(*mdtrecord.Dirent)) {
 	s.t.Helper()
-	_, rec, err := s.dirent(dir.mdt, dir.ino, name)
+	rec, err := s.mdts.Dirent(dir.mdt, dir.ino, name)
 	s.must(err)
 	if edit == nil {
-		s.must(s.write(dir.mdt, nameAddress(dir.ino, name), nil))
+		s.must(s.mdts.Write(dir.mdt, mdtrecord.NameAddr(dir.ino, name), nil))
 		if rec.Type == "directory" {
 			s.links(dir, -1)
 		}
@@ -94,30 +97,30 @@ func (s *surgery) name(dir place, name string, edit func(*direntRecord)) {
 	}
 	made := rec == nil
 	if made {
-		rec = &direntRecord{}
+		rec = &mdtrecord.Dirent{}
 	}
 	edit(rec)
-	s.must(s.write(dir.mdt, nameAddress(dir.ino, name), encode(rec)))
+	s.must(s.mdts.Write(dir.mdt, mdtrecord.NameAddr(dir.ino, name), mdtrecord.Encode(*rec)))
 	if made && rec.Type == "directory" {
 		s.links(dir, 1)
 	}
 }
 
 func (s *surgery) links(at place, by int) {
-	in, err := s.inode(at.mdt, at.ino)
+	in, err := s.mdts.Inode(at.mdt, at.ino)
 	s.must(err)
-	s.must(s.edits[at.mdt].SetLinks(at.ino, uint16(int(in.Links)+by)))
+	s.must(s.mdts.Edit(at.mdt).SetLinks(at.ino, uint16(int(in.Links)+by)))
 }
 
 // free destroys the object in an inode, as debugfs' clri and freei, but with its blocks.
 func (s *surgery) free(at place) {
-	s.must(s.edits[at.mdt].SetXattr(at.ino, ext4.XattrIndexTrusted, "lma", lustre.LMA{Incompat: lustre.LMAIAgent, FID: fidFrom(noObject)}.Encode()))
-	s.must(s.edits[at.mdt].FreeInode(at.ino))
+	s.must(s.mdts.Edit(at.mdt).SetXattr(at.ino, ext4.XattrIndexTrusted, "lma", lustre.LMA{Incompat: lustre.LMAIAgent, FID: fidFrom(noObject)}.Encode()))
+	s.must(s.mdts.Edit(at.mdt).FreeInode(at.ino))
 }
 
 func (s *surgery) remote(fid string) (place, string) {
 	p := s.at(fid)
-	return place{p.mdt, s.shadow.remotes[p.mdt]}, fidFrom(fid).Bare()
+	return place{p.mdt, s.u.remotes[p.mdt]}, fidFrom(fid).Bare()
 }
 
 // realForms are damages of the pair, and the findings that do not follow from others: class and FID.
@@ -137,7 +140,7 @@ var realForms = []struct {
 		s.xset(functions, "link", raw[:len(raw)-4])
 	}, want: []string{LinkCrashed + " " + functions}},
 	{name: "LMA lost, and another file's LMA says that it is that object", do: func(s *surgery) {
-		s.must(s.write(1, address(recLMA, s.at(network).ino), encode(lmaRecord{FID: functions})))
+		s.must(s.mdts.Write(1, mdtrecord.InodeAddr(mdtrecord.KindLMA, s.at(network).ino), mdtrecord.Encode(mdtrecord.LMA{FID: functions})))
 		s.xset(functions, "lma", nil)
 	}, want: []string{MissingLMA + " " + functions, DirentFIDMismatch + " " + functions}},
 	{name: "link count of a file 5", do: func(s *surgery) { s.links(s.at(functions), 4) }, want: []string{BadNlink + " " + functions}},
@@ -149,22 +152,22 @@ var realForms = []struct {
 	{name: "name in the shard altered, link EA has the old one", do: func(s *surgery) {
 		d := s.at(shard0)
 		var old string
-		var was direntRecord
-		in, err := s.inode(d.mdt, d.ino)
+		var was mdtrecord.Dirent
+		in, err := s.mdts.Inode(d.mdt, d.ino)
 		s.must(err)
-		s.must(s.edits[d.mdt].View().Dir(in, func(e ext4.Dirent) bool {
+		s.must(s.mdts.Edit(d.mdt).View().Dir(in, func(e ext4.Dirent) bool {
 			if n := string(e.Name); old == "" && n != "." && n != ".." {
 				old = string(e.Name)
 			}
 			return true
 		}, nil))
-		s.name(d, old, func(r *direntRecord) { was = *r })
+		s.name(d, old, func(r *mdtrecord.Dirent) { was = *r })
 		fid := was.FID
 		v, _ := s.world.layout(d)
 		for _, c := range []string{"x1", "x2", "x3", "x4", "x5"} {
 			if misplaced(&v, c) {
 				s.name(d, old, nil)
-				s.name(d, c, func(r *direntRecord) { *r = was })
+				s.name(d, c, func(r *mdtrecord.Dirent) { *r = was })
 				break
 			}
 		}
@@ -183,32 +186,32 @@ var realForms = []struct {
 		s.link(rc4, remoteDir, "init.d")
 	}, want: []string{MultipleReferenced + " " + rc4}},
 	{name: "'..' has another FID", do: func(s *surgery) {
-		s.must(s.write(1, address(recDotdot, s.at(rc4).ino), encode(direntRecord{Inode: s.at(remoteDir).ino, FID: striped})))
+		s.must(s.mdts.Write(1, mdtrecord.InodeAddr(mdtrecord.KindDotdot, s.at(rc4).ino), mdtrecord.Encode(mdtrecord.Dirent{Inode: s.at(remoteDir).ino, FID: striped})))
 	}, want: []string{DotdotMismatch + " " + rc4}},
 	{name: "'..' of a remote directory has another FID", do: func(s *surgery) {
 		p := s.at(remoteDir)
-		s.must(s.write(1, address(recDotdot, p.ino), encode(direntRecord{Inode: s.shadow.remotes[1], FID: striped})))
+		s.must(s.mdts.Write(1, mdtrecord.InodeAddr(mdtrecord.KindDotdot, p.ino), mdtrecord.Encode(mdtrecord.Dirent{Inode: s.u.remotes[1], FID: striped})))
 	}, want: []string{DotdotMismatch + " " + remoteDir}},
 	{name: "'..' has another inode", do: func(s *surgery) {
-		s.must(s.write(1, address(recDotdot, s.at(rc4).ino), encode(direntRecord{Inode: s.at(striped).ino, FID: remoteDir})))
+		s.must(s.mdts.Write(1, mdtrecord.InodeAddr(mdtrecord.KindDotdot, s.at(rc4).ino), mdtrecord.Encode(mdtrecord.Dirent{Inode: s.at(striped).ino, FID: remoteDir})))
 	}, want: []string{DotdotMismatch + " " + rc4}},
 	{name: "'..' and link EA say a parent that does not exist (22a)", do: func(s *surgery) {
-		s.must(s.write(1, address(recDotdot, s.at(rc4).ino), encode(direntRecord{Inode: s.at(remoteDir).ino, FID: noObject})))
+		s.must(s.mdts.Write(1, mdtrecord.InodeAddr(mdtrecord.KindDotdot, s.at(rc4).ino), mdtrecord.Encode(mdtrecord.Dirent{Inode: s.at(remoteDir).ino, FID: noObject})))
 		s.link(rc4, noObject, "rc4.d")
 	}, want: []string{UnmatchedPair + " " + rc4}},
 	{name: "'..' and link EA say a parent without such a name (22b)", do: func(s *surgery) {
-		s.must(s.write(1, address(recDotdot, s.at(rc4).ino), encode(direntRecord{Inode: s.at(remoteDir).ino, FID: initDir})))
+		s.must(s.mdts.Write(1, mdtrecord.InodeAddr(mdtrecord.KindDotdot, s.at(rc4).ino), mdtrecord.Encode(mdtrecord.Dirent{Inode: s.at(remoteDir).ino, FID: initDir})))
 		s.link(rc4, initDir, "rc4.d")
 	}, want: []string{UnmatchedPair + " " + rc4}},
 	{name: "agent freed", do: func(s *surgery) {
-		_, rec, err := s.dirent(0, s.shadow.targets[0].marks.root, "remote_dir")
+		rec, err := s.mdts.Dirent(0, s.u.targets[0].marks.root, "remote_dir")
 		s.must(err)
-		s.must(s.edits[0].FreeInode(rec.Inode))
+		s.must(s.mdts.Edit(0).FreeInode(rec.Inode))
 	}, want: []string{AgentMissing + " " + remoteDir}},
 	{name: "agent stands for another object", do: func(s *surgery) {
-		_, rec, err := s.dirent(0, s.shadow.targets[0].marks.root, "remote_dir")
+		rec, err := s.mdts.Dirent(0, s.u.targets[0].marks.root, "remote_dir")
 		s.must(err)
-		s.must(s.edits[0].SetXattr(rec.Inode, ext4.XattrIndexTrusted, "lma", lustre.LMA{Incompat: lustre.LMAIAgent, FID: fidFrom(noObject)}.Encode()))
+		s.must(s.mdts.Edit(0).SetXattr(rec.Inode, ext4.XattrIndexTrusted, "lma", lustre.LMA{Incompat: lustre.LMAIAgent, FID: fidFrom(noObject)}.Encode()))
 	}, want: []string{AgentMissing + " " + remoteDir}},
 	{name: "link EA has a record twice (2c)", do: func(s *surgery) { s.link(functions, initDir, "functions", initDir, "functions") }, want: []string{LinkRepeated + " " + functions}},
 	{name: "link EA has a record of nothing", do: func(s *surgery) { s.link(functions, initDir, "functions", initDir, "no-such") }, want: []string{LinkRedundant + " " + functions}},
@@ -221,7 +224,7 @@ var realForms = []struct {
 	}, want: []string{RemoteMissing + " " + remoteDir}},
 	{name: "name in REMOTE_PARENT_DIR of nothing", do: func(s *surgery) {
 		d, _ := s.remote(remoteDir)
-		s.name(d, fidFrom(noObject).Bare(), func(r *direntRecord) { *r = direntRecord{Inode: 190, Type: "file"} })
+		s.name(d, fidFrom(noObject).Bare(), func(r *mdtrecord.Dirent) { *r = mdtrecord.Dirent{Inode: 190, Type: "file"} })
 	}, want: []string{RemoteStale + " " + noObject}},
 	{name: "mark REMOTE_PARENT lost", do: func(s *surgery) {
 		s.xset(remoteDir, "lma", lustre.LMA{FID: fidFrom(remoteDir)}.Encode())
@@ -231,9 +234,9 @@ var realForms = []struct {
 		s.name(s.at(remoteDir), "init.d", nil)
 		d := s.at(initDir)
 		var all []string
-		in, err := s.inode(d.mdt, d.ino)
+		in, err := s.mdts.Inode(d.mdt, d.ino)
 		s.must(err)
-		s.must(s.edits[d.mdt].View().Dir(in, func(e ext4.Dirent) bool {
+		s.must(s.mdts.Edit(d.mdt).View().Dir(in, func(e ext4.Dirent) bool {
 			if n := string(e.Name); n != "." && n != ".." {
 				all = append(all, n)
 			}
@@ -242,30 +245,30 @@ var realForms = []struct {
 		for _, n := range all {
 			s.name(d, n, nil)
 		}
-		s.must(s.write(d.mdt, recOI+"/"+initDir, nil))
+		s.must(s.mdts.Write(d.mdt, mdtrecord.KindOI+"/"+initDir, nil))
 		s.free(d)
 	}, want: []string{Orphan + " *"}},
-	{name: "object index lacks an object", do: func(s *surgery) { s.must(s.write(1, recOI+"/"+readme, nil)) }, want: []string{IndexMissing + " " + readme}},
+	{name: "object index lacks an object", do: func(s *surgery) { s.must(s.mdts.Write(1, mdtrecord.KindOI+"/"+readme, nil)) }, want: []string{IndexMissing + " " + readme}},
 	{name: "object index has another inode", do: func(s *surgery) {
-		s.must(s.write(1, recOI+"/"+readme, encode(oiRecord{s.at(functions).ino, 1})))
+		s.must(s.mdts.Write(1, mdtrecord.KindOI+"/"+readme, mdtrecord.Encode(mdtrecord.OIEntry{Inode: s.at(functions).ino, Generation: 1})))
 	}, want: []string{IndexStale + " " + readme}},
 	{name: "object index has an object that is gone", do: func(s *surgery) {
-		s.must(s.write(1, recOI+"/"+noObject, encode(oiRecord{190, 1})))
+		s.must(s.mdts.Write(1, mdtrecord.KindOI+"/"+noObject, mdtrecord.Encode(mdtrecord.OIEntry{Inode: 190, Generation: 1})))
 	}, want: []string{IndexStale + " " + noObject}},
 	{name: "LMA lost, directory", do: func(s *surgery) { s.xset(rc4, "lma", nil) }, want: []string{MissingLMA + " *"}},
 	{name: "LMA says noObject", do: func(s *surgery) {
 		s.xset(readme, "lma", lustre.LMA{FID: fidFrom(noObject)}.Encode())
 	}, want: []string{DirentFIDMismatch + " " + noObject}},
 	{name: "remote name has the FID of noObject", do: func(s *surgery) {
-		root := place{0, s.shadow.targets[0].marks.root}
-		s.name(root, "remote_dir", func(r *direntRecord) { r.FID = noObject })
+		root := place{0, s.u.targets[0].marks.root}
+		s.name(root, "remote_dir", func(r *mdtrecord.Dirent) { r.FID = noObject })
 	}, want: []string{DirentFIDMismatch + " " + remoteDir}},
 	{name: "open and unlinked", do: func(s *surgery) { // nothing is wrong
 		p := s.at(readme)
 		s.name(s.at(initDir), "README", nil)
-		_, rec, err := s.dirent(1, ext4.InoRoot, "PENDING")
+		rec, err := s.mdts.Dirent(1, ext4.InoRoot, "PENDING")
 		s.must(err)
-		s.name(place{1, rec.Inode}, fidFrom(readme).Bare(), func(r *direntRecord) { *r = direntRecord{Inode: p.ino, Type: "file", FID: readme} })
+		s.name(place{1, rec.Inode}, fidFrom(readme).Bare(), func(r *mdtrecord.Dirent) { *r = mdtrecord.Dirent{Inode: p.ino, Type: "file", FID: readme} })
 	}},
 }
 
@@ -381,14 +384,14 @@ func operate(t *testing.T, paths []string, do func(*surgery)) (back func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := newBench(u, files, ext4edit.Options{AllowReadOnlyMount: true})
+	mdts, err := u.edit(files, ext4edit.Options{AllowReadOnlyMount: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	do(&surgery{bench: b, t: t})
+	do(&surgery{u: u, mdts: mdts, world: worldOf(u, mdts), t: t})
 	blocks := make([][]ext4edit.Block, len(paths))
-	for i := range b.edits {
-		blocks[i] = slices.Clone(b.edits[i].Blocks())
+	for i := range u.targets {
+		blocks[i] = slices.Clone(mdts.Edit(i).Blocks())
 	}
 	if err := closeAll(files); err != nil {
 		t.Fatal(err)

@@ -46,7 +46,7 @@ func (w *world) tenant(p place) *tenant {
 	}
 	if !in.Allocated || in.IsFree() { // also one that was cleared and is still marked as in use
 		out := &tenant{free: true}
-		if in.Links != 0 && in.Dtime() == 0 && typeOf(in.Mode) != 0 && !t.marks.own(p.ino) && !w.fromBackup(p.mdt) {
+		if in.Links != 0 && in.Dtime() == 0 && ext4.DirentTypeOf(in.Mode) != 0 && !t.marks.own(p.ino) && !w.fromBackup(p.mdt) {
 			if whole := w.says(t, in); whole.known && !whole.agent {
 				out.intact = whole
 			}

@@ -1,4 +1,4 @@
-package lustre
+package mdtrecord
 
 import "testing"
 

@@ -1,4 +1,4 @@
-package lustre
+package mdtrecord
 
 import (
 	"encoding/binary"
@@ -14,21 +14,21 @@ import (
 	"fettle/internal/store"
 )
 
-// write makes a record what after says.
-func (b *bench) write(mdt int, addr string, after store.Bytes) error {
+// Write makes a record what after says.
+func (s *Set) Write(mdt int, addr string, after store.Bytes) error {
 	if isAccount(addr) {
-		return b.writeAccount(mdt, addr, after)
+		return s.writeAccount(mdt, addr, after)
 	}
 	p, err := parseAddress(addr)
 	if err != nil {
 		return err
 	}
-	e := b.edits[mdt]
+	e := s.edits[mdt]
 	switch p.kind {
-	case recDirent:
-		return b.writeDirent(mdt, p.ino, p.name, after)
-	case recDotdot:
-		var rec direntRecord
+	case KindDirent:
+		return s.writeDirent(mdt, p.ino, p.name, after)
+	case KindDotdot:
+		var rec Dirent
 		if err := json.Unmarshal(after, &rec); err != nil {
 			return err
 		}
@@ -37,32 +37,32 @@ func (b *bench) write(mdt int, addr string, after store.Bytes) error {
 			return err
 		}
 		return e.SetDotDot(p.ino, rec.Inode, fid)
-	case recLink, recLMA, recLMV, recLOV:
-		return b.writeXattr(mdt, p.ino, p.kind, after)
-	case recNlink:
+	case KindLink, KindLMA, KindLMV, KindLOV:
+		return s.writeXattr(mdt, p.ino, p.kind, after)
+	case KindNlink:
 		n, err := strconv.ParseUint(string(after), 10, 16)
 		if err != nil {
 			return err
 		}
 		return e.SetLinks(p.ino, uint16(n))
-	case recOI:
-		return b.writeOI(mdt, p.fid, after)
-	case recObject:
+	case KindOI:
+		return s.writeOI(mdt, p.fid, after)
+	case KindObject:
 		if after != nil {
 			return fmt.Errorf("record %s cannot become %s", addr, after)
 		}
 		return e.DestroyInode(p.ino)
-	case recInode:
+	case KindInode:
 		if after == nil {
 			return e.FreeInode(p.ino)
 		}
-		ino, err := b.makeInode(mdt, after)
+		ino, err := s.MakeInode(mdt, after)
 		if err == nil && ino != p.ino {
 			err = fmt.Errorf("the next free inode is %d and not %d; make a new plan", ino, p.ino)
 		}
 		return err
 	}
-	return b.writeSpace(mdt, after)
+	return s.writeSpace(mdt, after)
 }
 
 // bigFID reads the text of a FID, nil for none.
@@ -79,19 +79,18 @@ func bigFID(text string) (*[16]byte, error) {
 	return &out, nil
 }
 
-// typeNumber is the reverse of typeName.
+// typeNumber is the type that a word of a record means.
 func typeNumber(name string) (uint8, error) {
-	for t := uint8(1); t <= 7; t++ {
-		if typeName(t) == name {
-			return t, nil
-		}
+	t, ok := ext4.ParseTypeName(name)
+	if !ok {
+		return 0, fmt.Errorf("a name cannot be that of an %q: %w", name, ext4edit.ErrUnsupported)
 	}
-	return 0, left("a name cannot be that of an %s", name)
+	return t, nil
 }
 
-func (b *bench) writeDirent(mdt int, dir uint32, name string, after store.Bytes) error {
-	e := b.edits[mdt]
-	x, have, err := b.dirent(mdt, dir, name)
+func (s *Set) writeDirent(mdt int, dir uint32, name string, after store.Bytes) error {
+	e := s.edits[mdt]
+	x, have, err := s.dirent(mdt, dir, name)
 	if err != nil {
 		return err
 	}
@@ -101,7 +100,7 @@ func (b *bench) writeDirent(mdt int, dir uint32, name string, after store.Bytes)
 		}
 		return e.RemoveName(dir, []byte(name), x.At)
 	}
-	var want direntRecord
+	var want Dirent
 	if err := json.Unmarshal(after, &want); err != nil {
 		return err
 	}
@@ -137,8 +136,8 @@ func (b *bench) writeDirent(mdt int, dir uint32, name string, after store.Bytes)
 	return err
 }
 
-func (b *bench) writeXattr(mdt int, ino uint32, kind string, after store.Bytes) error {
-	e := b.edits[mdt]
+func (s *Set) writeXattr(mdt int, ino uint32, kind string, after store.Bytes) error {
+	e := s.edits[mdt]
 	if after == nil {
 		err := e.RemoveXattr(ino, ext4.XattrIndexTrusted, kind)
 		if errors.Is(err, ext4edit.ErrAbsent) {
@@ -156,25 +155,25 @@ func (b *bench) writeXattr(mdt int, ino uint32, kind string, after store.Bytes) 
 // xattrBytes makes an attribute of its record.
 func xattrBytes(kind string, after store.Bytes) ([]byte, error) {
 	switch kind {
-	case recLMA:
-		var rec lmaRecord
+	case KindLMA:
+		var rec LMA
 		if err := json.Unmarshal(after, &rec); err != nil || rec.Raw != nil {
 			return rec.Raw, err
 		}
 		f, err := lustre.ParseFID(rec.FID)
 		return lustre.LMA{Compat: rec.Compat, Incompat: rec.Incompat, FID: f}.Encode(), err
-	case recLMV, recLOV:
-		var rec lmvRecord
+	case KindLMV, KindLOV:
+		var rec Layout
 		err := json.Unmarshal(after, &rec)
 		return rec.Raw, err
 	}
-	var rec linkRecord
+	var rec LinkEA
 	if err := json.Unmarshal(after, &rec); err != nil || rec.Raw != nil {
 		return rec.Raw, err
 	}
 	ea := lustre.LinkEA{Overflow: rec.Overflow}
 	for _, l := range rec.Links {
-		link, err := l.link()
+		link, err := l.Decode()
 		if err != nil {
 			return nil, err
 		}
@@ -187,26 +186,12 @@ func xattrBytes(kind string, after store.Bytes) ([]byte, error) {
 	return raw, nil
 }
 
-// link reads the record back.
-func (l linkDetail) link() (lustre.Link, error) {
-	f, err := lustre.ParseFID(l.Parent)
-	return lustre.Link{Parent: f, Name: rawOr(l.Name, l.NameRaw)}, err
-}
-
-// rawOr is the name of which a detail holds text, and bytes where that is not enough.
-func rawOr(text string, raw []byte) string {
-	if raw != nil {
-		return string(raw)
-	}
-	return text
-}
-
-func (b *bench) writeOI(mdt int, f lustre.FID, after store.Bytes) error {
-	file, err := b.oiFile(mdt, f)
+func (s *Set) writeOI(mdt int, f lustre.FID, after store.Bytes) error {
+	file, err := s.oiFile(mdt, f)
 	if err != nil {
 		return err
 	}
-	e := b.edits[mdt]
+	e := s.edits[mdt]
 	_, err = e.OIFind(file, f)
 	if err != nil && !errors.Is(err, ext4edit.ErrAbsent) {
 		return err
@@ -215,7 +200,7 @@ func (b *bench) writeOI(mdt int, f lustre.FID, after store.Bytes) error {
 	if after == nil {
 		return e.OIRemove(file, f)
 	}
-	var rec oiRecord
+	var rec OIEntry
 	if err := json.Unmarshal(after, &rec); err != nil {
 		return err
 	}
@@ -226,15 +211,15 @@ func (b *bench) writeOI(mdt int, f lustre.FID, after store.Bytes) error {
 	return e.OIInsert(file, x)
 }
 
-// makeInode makes what a record says and gives its number.
-func (b *bench) makeInode(mdt int, after store.Bytes) (uint32, error) {
-	var rec inodeRecord
+// MakeInode makes the inode that the content of a record says and gives its number.
+func (s *Set) MakeInode(mdt int, after store.Bytes) (uint32, error) {
+	var rec Inode
 	if err := json.Unmarshal(after, &rec); err != nil {
 		return 0, err
 	}
 	var passed []uint32
 	for {
-		ino, err := b.allocate(mdt, &rec)
+		ino, err := s.allocate(mdt, &rec)
 		if err != nil {
 			return 0, err
 		}
@@ -243,7 +228,7 @@ func (b *bench) makeInode(mdt int, after store.Bytes) (uint32, error) {
 			continue
 		}
 		for _, p := range passed {
-			if err := b.edits[mdt].FreeInode(p); err != nil {
+			if err := s.edits[mdt].FreeInode(p); err != nil {
 				return 0, err
 			}
 		}
@@ -251,7 +236,7 @@ func (b *bench) makeInode(mdt int, after store.Bytes) (uint32, error) {
 	}
 }
 
-func (b *bench) allocate(mdt int, rec *inodeRecord) (uint32, error) {
+func (s *Set) allocate(mdt int, rec *Inode) (uint32, error) {
 	typ, err := typeNumber(rec.Type)
 	if err != nil {
 		return 0, err
@@ -262,7 +247,7 @@ func (b *bench) allocate(mdt int, rec *inodeRecord) (uint32, error) {
 		if err != nil {
 			return 0, err
 		}
-		return b.edits[mdt].MakeDir(n, rec.Up, fid)
+		return s.edits[mdt].MakeDir(n, rec.Up, fid)
 	}
 	switch typ {
 	case ext4.TypeSymlink:
@@ -274,11 +259,11 @@ func (b *bench) allocate(mdt int, rec *inodeRecord) (uint32, error) {
 	default:
 		n.Mode |= ext4.ModeRegular
 	}
-	return b.edits[mdt].AllocInode(n)
+	return s.edits[mdt].AllocInode(n)
 }
 
-func (b *bench) writeSpace(mdt int, after store.Bytes) error {
-	var rec seqRecord
+func (s *Set) writeSpace(mdt int, after store.Bytes) error {
+	var rec Sequences
 	if err := json.Unmarshal(after, &rec); err != nil {
 		return err
 	}
@@ -286,9 +271,9 @@ func (b *bench) writeSpace(mdt int, after store.Bytes) error {
 	if err != nil {
 		return err
 	}
-	_, _, ino, err := b.space(mdt)
+	_, _, ino, err := s.space(mdt)
 	if err != nil {
 		return err
 	}
-	return b.edits[mdt].WriteFile(ino, 0, binary.LittleEndian.AppendUint64(nil, start))
+	return s.edits[mdt].WriteFile(ino, 0, binary.LittleEndian.AppendUint64(nil, start))
 }

@@ -1,4 +1,4 @@
-package lustre
+package mdtrecord
 
 import (
 	"testing"
@@ -11,8 +11,8 @@ func TestNameAddress(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		dir := rapid.Uint32Min(1).Draw(t, "directory")
 		name := string(rapid.SliceOfN(rapid.Byte(), 1, 255).Draw(t, "name"))
-		p, err := parseAddress(nameAddress(dir, name))
-		if err != nil || p.kind != recDirent || p.ino != dir || p.name != name {
+		p, err := parseAddress(NameAddr(dir, name))
+		if err != nil || p.kind != KindDirent || p.ino != dir || p.name != name {
 			t.Fatalf("%q became %+v, %v", name, p, err)
 		}
 	})
@@ -33,8 +33,8 @@ func FuzzParseAddress(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, addr string) {
 		p, err := parseAddress(addr)
-		if err == nil && p.kind == recDirent {
-			if q, err := parseAddress(nameAddress(p.ino, p.name)); err != nil || q != p {
+		if err == nil && p.kind == KindDirent {
+			if q, err := parseAddress(NameAddr(p.ino, p.name)); err != nil || q != p {
 				t.Errorf("%q: %+v became %+v, %v", addr, p, q, err)
 			}
 		}
