@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -120,6 +121,24 @@ func mayMake(out, example string) error {
 	if _, err := os.Lstat(out); !errors.Is(err, fs.ErrNotExist) {
 		return usagef("choose another name", "%s is there already", out)
 	}
+	return nil
+}
+
+// madeLine is the head of the JSON line that says what was made.
+type madeLine struct {
+	Type   string `json:"type"`
+	Schema int    `json:"schema"`
+}
+
+var aMadeLine = madeLine{"made", 1}
+
+// made says that a store was made at out: what there is in it, and how it is checked. line is the same for --json.
+func (a *App) made(start time.Time, line any, out, location, what string) error {
+	if a.json {
+		return a.line(line)
+	}
+	a.print("%s: %s, %s", out, what, time.Since(start).Round(100*time.Millisecond))
+	a.print("  %s", a.commandLine("check", location))
 	return nil
 }
 

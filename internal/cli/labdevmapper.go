@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"time"
@@ -59,17 +60,10 @@ some of which are gone again. The databases are written by containerd's own code
 			if err != nil {
 				return err
 			}
-			if a.json {
-				return a.line(struct {
-					Type   string `json:"type"`
-					Schema int    `json:"schema"`
-					dmlab.Made
-				}{"made", 1, m})
-			}
-			a.print("%s: %d snapshots of %d images and %d containers, %d data blocks, %s", out, m.Snapshots, m.Images, m.Containers, m.Mapped,
-				time.Since(start).Round(100*time.Millisecond))
-			a.print("  %s", a.commandLine("check", out))
-			return nil
+			return a.made(start, struct {
+				madeLine
+				dmlab.Made
+			}{aMadeLine, m}, out, out, fmt.Sprintf("%d snapshots of %d images and %d containers, %d data blocks", m.Snapshots, m.Images, m.Containers, m.Mapped))
 		},
 	}, exitClean, exitError, exitUsage, exitCancelled)
 	p := c.Flags()

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -57,16 +58,10 @@ symbolic links, deep and wide directories, several checkpoints, and the supersed
 			if err != nil {
 				return err
 			}
-			if a.json {
-				return a.line(struct {
-					Type   string `json:"type"`
-					Schema int    `json:"schema"`
-					fluxlab.Made
-				}{"made", 1, m})
-			}
-			a.print("%s: %d objects of %d jobs in %d commits, %s", out, m.Objects, m.Jobs, m.Commits, time.Since(start).Round(100*time.Millisecond))
-			a.print("  %s", a.commandLine("check", out))
-			return nil
+			return a.made(start, struct {
+				madeLine
+				fluxlab.Made
+			}{aMadeLine, m}, out, out, fmt.Sprintf("%d objects of %d jobs in %d commits", m.Objects, m.Jobs, m.Commits))
 		},
 	}, exitClean, exitError, exitUsage, exitCancelled)
 	p := c.Flags()

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"time"
 
@@ -68,17 +69,10 @@ The images are sparse. A count of -1 means none.`,
 			if err != nil {
 				return err
 			}
-			if a.json {
-				return a.line(struct {
-					Type   string `json:"type"`
-					Schema int    `json:"schema"`
-					lustrelab.Made
-				}{"made", 1, m})
-			}
-			a.print("%s: %d MDTs with %d files in %d directories, %d names (%d to another MDT), %s", out, len(m.Paths), m.Files, m.Dirs, m.Names, m.Remote,
-				time.Since(start).Round(100*time.Millisecond))
-			a.print("  %s", a.commandLine("check", lustreLocation(out)))
-			return nil
+			return a.made(start, struct {
+				madeLine
+				lustrelab.Made
+			}{aMadeLine, m}, out, lustreLocation(out), fmt.Sprintf("%d MDTs with %d files in %d directories, %d names (%d to another MDT)", len(m.Paths), m.Files, m.Dirs, m.Names, m.Remote))
 		},
 	}, exitClean, exitError, exitUsage, exitCancelled)
 	p := c.Flags()

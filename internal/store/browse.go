@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 )
 
 // Browser is a Unit whose content can be looked at as a tree of named nodes. Browsing never writes to the store.
@@ -58,6 +60,25 @@ func (n Node) Name() string {
 		return ""
 	}
 	return n.Path[len(n.Path)-1]
+}
+
+// SlashPath follows a text from cwd as a shell does in a tree whose separator is "/": a leading one means the root, "." and ".." the
+// directory and the one above it. name takes the escapes off a name.
+func SlashPath(cwd []string, text string, name func(string) string) []string {
+	path := slices.Clone(cwd)
+	if strings.HasPrefix(text, "/") {
+		path = nil
+	}
+	for _, t := range strings.Split(text, "/") {
+		switch t {
+		case "", ".":
+		case "..":
+			path = path[:max(0, len(path)-1)]
+		default:
+			path = append(path, name(t))
+		}
+	}
+	return path
 }
 
 // Field is one fact about a node.

@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -261,19 +260,7 @@ func (v *view) Format(path []string) string {
 
 // Resolve implements store.View. Names may hold slashes: below the directories whose depth is known, what is left of the text is one name.
 func (v *view) Resolve(_ context.Context, cwd []string, text string) ([]string, error) {
-	path := slices.Clone(cwd)
-	if strings.HasPrefix(text, "/") {
-		path = nil
-	}
-	for _, t := range strings.Split(text, "/") {
-		switch t {
-		case "", ".":
-		case "..":
-			path = path[:max(0, len(path)-1)]
-		default:
-			path = append(path, parseName(t))
-		}
-	}
+	path := store.SlashPath(cwd, text, parseName)
 	if len(path) == 0 {
 		return path, nil
 	}

@@ -4,7 +4,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -84,11 +83,7 @@ func TestLabAccounts(t *testing.T) {
 				}
 			}
 			m.apply()
-			for i, p := range paths {
-				for _, l := range e2fsck(t, p) {
-					t.Errorf("e2fsck: MDT%04x: %s", i, l)
-				}
-			}
+			complaints(t, paths, make([][]string, len(paths)))
 			if t.Failed() || testing.Verbose() {
 				m.tell()
 			}
@@ -104,10 +99,7 @@ func TestLabAccounts(t *testing.T) {
 // behind the first 128 bytes stay. A second check is clean, and e2fsck says no more than about the undamaged images.
 func TestClearedInodes(t *testing.T) {
 	paths := pair(t)
-	var had [][]string
-	for _, p := range paths {
-		had = append(had, e2fsck(t, p))
-	}
+	had := toldByE2fsck(t, paths)
 	for _, c := range []struct {
 		name   string
 		mdt    int
@@ -147,17 +139,7 @@ func TestClearedInodes(t *testing.T) {
 			m := &mender{t: t, paths: paths, run: t.TempDir()}
 			m.make(c.policy)
 			m.apply()
-			if left := checkPaths(t, nil, paths...); len(left) > 0 {
-				t.Errorf("left: %d findings", len(left))
-				tell(t, left)
-			}
-			for i, p := range paths {
-				for _, l := range e2fsck(t, p) {
-					if !slices.Contains(had[i], l) {
-						t.Errorf("e2fsck: MDT%04x: %s", i, l)
-					}
-				}
-			}
+			sound(t, paths, had)
 			if t.Failed() {
 				m.tell()
 			}

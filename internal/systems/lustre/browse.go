@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -146,20 +145,7 @@ func (v *view) Format(path []string) string {
 
 // Resolve implements store.View.
 func (v *view) Resolve(_ context.Context, cwd []string, text string) ([]string, error) {
-	path := slices.Clone(cwd)
-	if strings.HasPrefix(text, "/") {
-		path = nil
-	}
-	for _, t := range strings.Split(text, "/") {
-		switch t {
-		case "", ".":
-		case "..":
-			path = path[:max(0, len(path)-1)]
-		default:
-			path = append(path, parseName(t))
-		}
-	}
-	return path, nil
+	return store.SlashPath(cwd, text, parseName), nil
 }
 
 // errNoNode is the error of a lookup that finds nothing. why says what hides the rest, "" if nothing does.

@@ -124,3 +124,8 @@ func (f *facts) links(o *object) []lustre.Link {
 	}
 	return out
 }
+
+// whole tells whether what is left in an inode that is marked as free is the object that a name means.
+func whole(t *tenant, fid lustre.FID, name lustre.Link, typ uint8) bool {
+	return t != nil && t.fid == fid && t.knows(name) && ext4.DirentTypeOf(t.mode) == typ
+}

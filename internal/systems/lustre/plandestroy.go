@@ -241,11 +241,6 @@ func (p *planner) markedFree(x *doing) (place, bool) {
 	return places[i], true
 }
 
-// whole tells whether what is left in an inode that is marked as free is the object that a name means.
-func whole(t *tenant, fid lustre.FID, name lustre.Link, typ uint8) bool {
-	return t != nil && t.fid == fid && t.knows(name) && ext4.DirentTypeOf(t.mode) == typ
-}
-
 // restore marks the inode of a dangling name as in use again.
 func (p *planner) restore(x *doing, fid lustre.FID) (string, error) {
 	at, ok := p.markedFree(x)

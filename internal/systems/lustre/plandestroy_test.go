@@ -16,8 +16,8 @@ import (
 // discards is the policy that destroys what no name leads to.
 var discards = []string{"lustre/orphan-object=discard", "lustre/multiple-referenced-name=discard"}
 
-// mended repairs images: a second check finds nothing but what left allows, e2fsck has no new complaint, undo gives back identical images.
-func mended(t *testing.T, paths []string, had [][]string, left func(*finding.Finding) bool, policy ...string) (*mender, []finding.Finding) {
+// mended repairs images: a second check finds nothing, e2fsck has no new complaint, undo gives back identical images.
+func mended(t *testing.T, paths []string, had [][]string, policy ...string) (*mender, []finding.Finding) {
 	t.Helper()
 	before := bytesOf(t, paths)
 	m := &mender{t: t, paths: paths, run: t.TempDir()}
@@ -26,18 +26,7 @@ func mended(t *testing.T, paths []string, had [][]string, left func(*finding.Fin
 		t.Fatal("planning changed the images")
 	}
 	m.apply()
-	for _, f := range checkPaths(t, nil, paths...) {
-		if f.Counts() && !left(&f) {
-			t.Errorf("left: %s %s %s", f.Class, f.Subject, f.Title)
-		}
-	}
-	for i, p := range paths {
-		for _, l := range e2fsck(t, p) {
-			if !slices.Contains(had[i], l) {
-				t.Errorf("e2fsck: MDT%04x: %s", i, l)
-			}
-		}
-	}
+	sound(t, paths, had)
 	if t.Failed() {
 		m.tell()
 	}
@@ -47,8 +36,6 @@ func mended(t *testing.T, paths []string, had [][]string, left func(*finding.Fin
 	}
 	return m, found
 }
-
-func nothingLeft(*finding.Finding) bool { return false }
 
 // result gives what became of the findings of a class, by subject.
 func (m *mender) results(found []finding.Finding, class string) map[string]string {
@@ -75,10 +62,7 @@ func TestDestroyOrphans(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var had [][]string
-		for _, p := range paths {
-			had = append(had, e2fsck(t, p))
-		}
+		had := toldByE2fsck(t, paths)
 		injuries := []string{"orphan-object", "orphan-unknown", "multiple-referenced-name"}
 		var all []lab.Injury
 		for _, r := range injuries {
@@ -87,7 +71,7 @@ func TestDestroyOrphans(t *testing.T) {
 		if _, err := lustrelab.Damage(t.Context(), dir, 5, all); err != nil {
 			t.Fatal(err)
 		}
-		m, found := mended(t, paths, had, nothingLeft, discards...)
+		m, found := mended(t, paths, had, discards...)
 		destroyed, leaks := 0, 0
 		for _, class := range []string{Orphan, MultipleReferenced} {
 			for _, text := range m.results(found, class) {
@@ -112,16 +96,13 @@ func TestDestroyOrphans(t *testing.T) {
 // else does not.
 func TestDestroyReal(t *testing.T) {
 	paths := pair(t)
-	var had [][]string
-	for _, p := range paths {
-		had = append(had, e2fsck(t, p))
-	}
+	had := toldByE2fsck(t, paths)
 	t.Run("destroyed", func(t *testing.T) {
 		defer operate(t, paths, func(s *surgery) {
 			s.name(s.at(initDir), "functions", nil)
 			s.name(s.at(initDir), "README", nil)
 		})()
-		m, found := mended(t, paths, had, nothingLeft, discards...)
+		m, found := mended(t, paths, had, discards...)
 		for fid, text := range m.results(found, Orphan) {
 			if !strings.HasPrefix(text, "object destroyed; its") || !strings.Contains(text, "OST") {
 				t.Errorf("%s: %s", fid, text)
@@ -146,7 +127,7 @@ func TestDestroyReal(t *testing.T) {
 			s.name(s.at(remoteDir), "rc4.d", nil)
 		})()
 		before := len(checkPaths(t, nil, paths...))
-		m, found := mended(t, paths, had, nothingLeft, discards...)
+		m, found := mended(t, paths, had, discards...)
 		text, others := m.results(found, Orphan)[rc4], len(m.results(found, Orphan))-1
 		if text != "object destroyed" || others < 1 || before <= others {
 			t.Errorf("%s; %d others", text, others)
@@ -179,16 +160,13 @@ func TestDestroyReal(t *testing.T) {
 // An inode that is whole and only marked as free comes back: a file, and a remote directory with all that is in it.
 func TestRestoreMarked(t *testing.T) {
 	paths := pair(t)
-	var had [][]string
-	for _, p := range paths {
-		had = append(had, e2fsck(t, p))
-	}
+	had := toldByE2fsck(t, paths)
 	for _, fid := range []string{functions, remoteDir, rc4, shard1} {
 		t.Run(fid, func(t *testing.T) {
 			var at place
 			operate(t, paths, func(s *surgery) { at = s.at(fid) })
 			defer clearMark(t, paths[at.mdt], at.ino)()
-			m, found := mended(t, paths, had, nothingLeft)
+			m, found := mended(t, paths, had)
 			i := slices.IndexFunc(found, func(f finding.Finding) bool { return f.Class == DanglingName && f.Subject == fid })
 			if i < 0 || found[i].Suggested != finding.Restore {
 				t.Fatalf("%+v", found)

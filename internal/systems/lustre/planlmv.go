@@ -195,10 +195,3 @@ func (p *planner) shardLMV(x *doing) (string, error) {
 	}
 	return fmt.Sprintf("layout set to that of shard %d", *x.d.WantStripe), p.putLMV(at, shardLayout(m, *x.d.WantStripe))
 }
-
-// shardLayout is the layout of a shard of a master.
-func shardLayout(m lustre.LMV, k int) lustre.LMV {
-	m.Magic, m.Index = lustre.LMVShard, uint32(k)
-	m.HashType &^= lustre.HashFlagLostLMV | lustre.HashFlagBadType // these are of the master only
-	return m
-}

@@ -276,10 +276,7 @@ var realForms = []struct {
 // has no complaint that it does not have about the healthy pair, and an undo gives back identical images.
 func TestRealForms(t *testing.T) {
 	paths := pair(t)
-	var had [][]string
-	for _, p := range paths {
-		had = append(had, e2fsck(t, p))
-	}
+	had := toldByE2fsck(t, paths)
 	for _, c := range realForms {
 		t.Run(c.name, func(t *testing.T) {
 			back := operate(t, paths, c.do)
@@ -291,17 +288,7 @@ func TestRealForms(t *testing.T) {
 			if m.plan.Steps() > 0 {
 				m.apply()
 			}
-			if left := checkPaths(t, nil, paths...); len(left) > 0 {
-				t.Errorf("left: %d findings", len(left))
-				tell(t, left)
-			}
-			for i, p := range paths {
-				for _, l := range e2fsck(t, p) {
-					if !slices.Contains(had[i], l) {
-						t.Errorf("e2fsck: MDT%04x: %s", i, l)
-					}
-				}
-			}
+			sound(t, paths, had)
 			if t.Failed() {
 				tell(t, found)
 				m.tell()

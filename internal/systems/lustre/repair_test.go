@@ -117,6 +117,37 @@ func e2fsck(t testing.TB, path string) []string {
 	return lines
 }
 
+// toldByE2fsck gives the complaints of e2fsck about each image.
+func toldByE2fsck(t testing.TB, paths []string) [][]string {
+	var out [][]string
+	for _, p := range paths {
+		out = append(out, e2fsck(t, p))
+	}
+	return out
+}
+
+// sound fails the test if a check finds anything, or if e2fsck has a complaint about an image that it did not have.
+func sound(t testing.TB, paths []string, had [][]string) {
+	t.Helper()
+	if left := checkPaths(t, nil, paths...); len(left) > 0 {
+		t.Errorf("left: %d findings", len(left))
+		tell(t, left)
+	}
+	complaints(t, paths, had)
+}
+
+// complaints fails the test if e2fsck has a complaint about an image that it did not have.
+func complaints(t testing.TB, paths []string, had [][]string) {
+	t.Helper()
+	for i, p := range paths {
+		for _, l := range e2fsck(t, p) {
+			if !slices.Contains(had[i], l) {
+				t.Errorf("e2fsck: MDT%04x: %s", i, l)
+			}
+		}
+	}
+}
+
 // onRequest are the policies for cases whose damage is only reported by default.
 var onRequest = map[string][][]string{
 	"01-dangling-local":        {{"lustre/dangling-name=remove"}, {"lustre/dangling-name=recreate"}},
@@ -128,10 +159,7 @@ var onRequest = map[string][][]string{
 // have about the undamaged images, and an undo gives back identical images.
 func TestRealRepairs(t *testing.T) {
 	paths := pair(t)
-	var had [][]string
-	for _, p := range paths {
-		had = append(had, e2fsck(t, p))
-	}
+	had := toldByE2fsck(t, paths)
 	for _, c := range damageCases(t) {
 		if len(c.Truth) == 0 {
 			continue
@@ -151,17 +179,7 @@ func TestRealRepairs(t *testing.T) {
 					t.Fatal("planning changed the images")
 				}
 				m.apply()
-				if left := checkPaths(t, nil, paths...); len(left) > 0 {
-					t.Errorf("left: %d findings", len(left))
-					tell(t, left)
-				}
-				for i, p := range paths {
-					for _, l := range e2fsck(t, p) {
-						if !slices.Contains(had[i], l) {
-							t.Errorf("e2fsck: MDT%04x: %s", i, l)
-						}
-					}
-				}
+				sound(t, paths, had)
 				if t.Failed() || testing.Verbose() {
 					m.tell()
 				}

@@ -111,3 +111,10 @@ func sameLayout(a, b *lustre.LMV) bool {
 	const marks = lustre.HashFlagLostLMV | lustre.HashFlagBadType
 	return a.Count == b.Count && a.HashType&^marks == b.HashType&^marks
 }
+
+// shardLayout is the layout of a shard of a master.
+func shardLayout(m lustre.LMV, k int) lustre.LMV {
+	m.Magic, m.Index = lustre.LMVShard, uint32(k)
+	m.HashType &^= lustre.HashFlagLostLMV | lustre.HashFlagBadType // these are of the master only
+	return m
+}

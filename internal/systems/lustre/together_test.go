@@ -39,10 +39,7 @@ func together(t *testing.T, o lustrelab.Options) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var healthy [][]string
-	for _, p := range made.Paths {
-		healthy = append(healthy, e2fsck(t, p))
-	}
+	healthy := toldByE2fsck(t, made.Paths)
 	var all []lab.Injury
 	for _, r := range lustrelab.Recipes() {
 		if r.Class != "lustre/random-names" {
@@ -76,12 +73,8 @@ func mendTogether(t *testing.T, paths []string, truth *lab.Truth, healthy [][]st
 			t.Errorf("%s: left: %s %s %s", policy, f.Class, f.Subject, f.Title)
 		}
 	}
-	for i, p := range paths {
-		for _, l := range e2fsck(t, p) {
-			if policy != nil && !slices.Contains(healthy[i], l) { // names that are kept lead to free inodes
-				t.Errorf("e2fsck: MDT%04x: %s", i, l)
-			}
-		}
+	if policy != nil { // names that are kept lead to free inodes
+		complaints(t, paths, healthy)
 	}
 	m.undo()
 	if sums(t, paths) != before {
