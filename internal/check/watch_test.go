@@ -18,6 +18,7 @@ func TestWatch(t *testing.T) {
 		var all []Progress
 		stop := Watch(m, func(p Progress) { all = append(all, p) })
 		time.Sleep(1100 * time.Millisecond)
+		synctest.Wait()
 		if len(all) != 0 {
 			t.Fatalf("shown although nothing goes on: %+v", all)
 		}
@@ -26,6 +27,7 @@ func TestWatch(t *testing.T) {
 				time.Sleep(100 * time.Millisecond)
 				p.Did(records, bytes)
 			}
+			synctest.Wait() // nobody touches all after it
 		}
 		outer := store.Begin(ctx, "confirm", "reading again", 200, 0)
 		slowly(outer, 1, 0) // ten seconds

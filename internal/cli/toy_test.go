@@ -25,8 +25,8 @@ import (
 //	odd NAME          a record that cannot be undone when it is shredded
 //	note TEXT         an info
 //	busy              the store is in use
-//	slow MS           reading each line takes so long
-//	crawl             every write takes half a second
+//	hold              a check waits at this line until it is stopped or there is a file named as the store with ".go" added
+//	crawl             a write is not over before that
 type toySystem struct{}
 
 var toyClasses = finding.Classes{
@@ -68,6 +68,7 @@ func (toySystem) Open(_ context.Context, loc store.Location, opts store.Options)
 type toyUnit struct {
 	path string
 	skip []string
+	work context.Context // what a writer was opened with
 }
 
 func (u *toyUnit) Units() []store.Unit     { return []store.Unit{u} }
@@ -119,7 +120,7 @@ func (u *toyUnit) read(ctx context.Context, env store.Env) error {
 	if err != nil {
 		return err
 	}
-	at, delay := 0, time.Duration(0)
+	at := 0
 	if _, err := env.Load(&at); err != nil {
 		return err
 	}
@@ -128,13 +129,12 @@ func (u *toyUnit) read(ctx context.Context, env store.Env) error {
 		if name, ok := strings.CutPrefix(l, "obj "); ok {
 			objects[name] = true
 		}
-		if ms, ok := strings.CutPrefix(l, "slow "); ok {
-			fmt.Sscan(ms, &delay)
-		}
 	}
 	env.Total(int64(len(lines)), 0)
 	for i := at; i < len(lines); i++ {
-		time.Sleep(delay * time.Millisecond)
+		if lines[i] == "hold" {
+			u.hold(ctx)
+		}
 		if f, ok := u.judge(lines[i], objects); ok {
 			if _, err := env.Emit(f); err != nil {
 				return err
@@ -151,6 +151,16 @@ func (u *toyUnit) read(ctx context.Context, env store.Env) error {
 	}
 	env.Fact("objects", len(objects))
 	return nil
+}
+
+// hold waits until ctx is cancelled or the store may go on.
+func (u *toyUnit) hold(ctx context.Context) {
+	for ctx.Err() == nil {
+		if _, err := os.Stat(u.path + ".go"); err == nil {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 }
 
 func (u *toyUnit) judge(line string, objects map[string]bool) (finding.Finding, bool) {
@@ -227,7 +237,10 @@ func (u *toyUnit) Plan(_ context.Context, _ string, ds []store.Decision) (*store
 	return p, nil
 }
 
-func (u *toyUnit) OpenWriter(context.Context, string) (store.Writer, error) { return u, nil }
+func (u *toyUnit) OpenWriter(ctx context.Context, _ string) (store.Writer, error) {
+	u.work = ctx
+	return u, nil
+}
 
 // Lower turns the removal or addition of a line into the new content of the file.
 func (u *toyUnit) Lower(_ context.Context, s store.Step) ([]store.Change, error) {
@@ -257,7 +270,7 @@ func (u *toyUnit) Read(context.Context, string, string) (store.Bytes, error) {
 func (u *toyUnit) Write(_ context.Context, c store.Change) error {
 	defer func() {
 		if bytes.Contains(c.After, []byte("crawl\n")) {
-			time.Sleep(500 * time.Millisecond)
+			u.hold(u.work) // not the context of the write, which nobody cancels
 		}
 	}()
 	// By rename: scripts kill fettle in the middle, and the whole file is one record.

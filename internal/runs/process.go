@@ -83,14 +83,7 @@ func (r *Run) Lock() (unlock func(), err error) {
 		if err != nil {
 			return nil, &fault.Error{Op: "lock run", Where: r.path, Err: err}
 		}
-		// Status looks at a lock by taking it for a moment, so a first refusal proves nothing.
-		for try := 0; ; try++ {
-			if err = flock(f, syscall.LOCK_EX|syscall.LOCK_NB); err == nil || try == 5 {
-				break
-			}
-			time.Sleep(10 * time.Millisecond)
-		}
-		if err != nil {
+		if err := takeLock(f); err != nil {
 			f.Close()
 			return nil, &fault.Error{Op: "lock run", Where: r.id, Err: fmt.Errorf("another process is working on it: %w", err),
 				Hint: "look at it with: fettle runs; stop it with: fettle stop " + r.id}
@@ -99,6 +92,28 @@ func (r *Run) Lock() (unlock func(), err error) {
 	}
 	r.locks++
 	return sync.OnceFunc(r.unlock), nil
+}
+
+// Bounds of waiting for those who only look at a lock.
+const (
+	lockTries = 500
+	lockPause = 10 * time.Millisecond
+)
+
+// takeLock takes the lock, or fails at once when somebody has it. Status looks at a lock by sharing it for a moment. So a refusal proves
+// nothing as long as the lock can be shared: then there are only such lookers, and all that has to be done is to wait until they are gone.
+func takeLock(f *os.File) error {
+	for try := 1; ; try++ {
+		err := flock(f, syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil || try == lockTries || flock(f, syscall.LOCK_SH|syscall.LOCK_NB) != nil {
+			return err
+		}
+		// Not while this process sleeps: two who wait would keep each other from it.
+		if err := flock(f, syscall.LOCK_UN); err != nil {
+			return err
+		}
+		time.Sleep(lockPause)
+	}
 }
 
 func (r *Run) unlock() {

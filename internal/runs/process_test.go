@@ -1,8 +1,11 @@
 package runs
 
 import (
+	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -103,6 +106,71 @@ func TestLockNestsAndExcludes(t *testing.T) {
 		t.Fatal(err)
 	}
 	unlock()
+}
+
+// Status shares the lock to look at it. Who wants it waits for such a look however long it takes, but not for one who works.
+func TestLookersAreWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := testDir(t)
+		r := testRun(t, d, "")
+		look, err := os.OpenFile(r.File(LockFile), os.O_RDWR|os.O_CREATE, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := flock(look, syscall.LOCK_SH|syscall.LOCK_NB); err != nil {
+			t.Fatal(err)
+		}
+		time.AfterFunc(time.Second, func() { look.Close() })
+		start := time.Now()
+		unlock, err := r.Lock()
+		if took := time.Since(start); err != nil || took < time.Second || took > 2*time.Second {
+			t.Fatalf("after %v: %v", took, err)
+		}
+		defer unlock()
+		other, err := d.Find(r.ID())
+		if err != nil {
+			t.Fatal(err)
+		}
+		start = time.Now()
+		if _, err := other.Lock(); err == nil || time.Since(start) > 0 {
+			t.Errorf("after %v: %v", time.Since(start), err)
+		}
+	})
+}
+
+// A process that ends between the look at what it wrote and the look at itself was not interrupted.
+func TestLastWordIsHeard(t *testing.T) {
+	r := testRun(t, testDir(t), "")
+	last := r.File("last")
+	for path, state := range map[string]State{r.File(StatusFile): Running, last: Stopped} {
+		raw, err := json.Marshal(Status{State: state, PID: -1, Host: hostname()})
+		if err == nil {
+			err = os.WriteFile(path, raw, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	said, err := os.ReadFile(r.File(StatusFile))
+	if err == nil {
+		err = errors.Join(os.Remove(r.File(StatusFile)), syscall.Mkfifo(r.File(StatusFile), 0o600))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	go func() { // the reader of a pipe sees its end when the file is another one already
+		w, err := os.OpenFile(r.File(StatusFile), os.O_WRONLY, 0)
+		if err == nil {
+			_, err = w.Write(said)
+			err = errors.Join(err, os.Rename(last, r.File(StatusFile)), w.Close())
+		}
+		done <- err
+	}()
+	st, err := r.Status()
+	if err := errors.Join(err, <-done); err != nil || st.State != Stopped {
+		t.Errorf("%s, %v", st.State, err)
+	}
 }
 
 func TestStatusIsWrittenTwiceASecondAtMost(t *testing.T) {

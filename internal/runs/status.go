@@ -106,18 +106,30 @@ func (r *Run) WriteStatus(st Status) error {
 // Status reads status.json. A run that says it is running although its process is gone is Interrupted; so is a run
 // without a status.json. Of a run on another host nothing can be told but what is written.
 func (r *Run) Status() (Status, error) {
+	st, err := r.statusFile()
+	if err != nil || !r.abandoned(st) {
+		return st, err
+	}
+	// Its process may have written its last word and ended since the file was read.
+	if st, err = r.statusFile(); err == nil && r.abandoned(st) {
+		st.State = Interrupted
+	}
+	return st, err
+}
+
+// statusFile is what status.json says.
+func (r *Run) statusFile() (Status, error) {
 	var st Status
 	err := r.ReadJSON(StatusFile, &st)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Status{Type: "status", Schema: Schema, Run: r.id, State: Interrupted}, nil
 	}
-	if err != nil {
-		return Status{}, err
-	}
-	if st.State == Running && st.Host == hostname() && !alive(process{st.PID, st.Boot, st.Start}) && !r.locked() {
-		st.State = Interrupted
-	}
-	return st, nil
+	return st, err
+}
+
+// abandoned tells whether a run is said to be running although nobody works on it.
+func (r *Run) abandoned(st Status) bool {
+	return st.State == Running && st.Host == hostname() && !alive(process{st.PID, st.Boot, st.Start}) && !r.locked()
 }
 
 // Resumable tells whether the run ended before its work was done.
