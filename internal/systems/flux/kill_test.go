@@ -3,10 +3,13 @@ package flux
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -30,7 +33,7 @@ func TestKilledApply(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := &bench{t: t, path: plan.Store, run: run, plan: plan}
-	if err := os.WriteFile(filepath.Join(run, "started"), nil, 0o600); err != nil {
+	if _, err := fmt.Println("it begins"); err != nil {
 		t.Fatal(err)
 	}
 	b.apply()
@@ -64,23 +67,28 @@ func TestKill(t *testing.T) {
 		b.savePlan()
 		cmd := exec.Command(exe, "-test.run=^TestKilledApply$")
 		cmd.Env = append(os.Environ(), killEnv+"="+b.run)
-		if err := cmd.Start(); err != nil {
+		out, err := cmd.StdoutPipe()
+		if err := errors.Join(err, cmd.Start()); err != nil {
 			t.Fatal(err)
 		}
-		for { // the process says when it begins; if it ends without a word, Wait tells
-			if _, err := os.Stat(filepath.Join(b.run, "started")); err == nil || cmd.Process.Signal(nil) != nil {
-				break
-			}
-			time.Sleep(time.Millisecond)
+		word := make([]byte, 200)
+		n, err := out.Read(word) // the process says when it begins
+		if err != nil {
+			t.Fatalf("it does not begin: %v, %v", err, cmd.Wait())
 		}
 		start := time.Now()
 		timer := time.AfterFunc(time.Duration(rnd.Int64N(int64(took))), func() { cmd.Process.Kill() })
-		if err := cmd.Wait(); err == nil {
-			took = min(took, time.Since(start))
-		} else {
-			killed++
-		}
+		rest, rerr := io.ReadAll(out)
+		werr := cmd.Wait()
 		timer.Stop()
+		switch ws, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); {
+		case rerr == nil && werr == nil:
+			took = min(took, time.Since(start))
+		case rerr == nil && ok && ws.Signal() == syscall.SIGKILL:
+			killed++
+		default:
+			t.Fatalf("it was not killed: %v, %v\n%s%s", rerr, werr, word[:n], rest)
+		}
 		b.afterKill(i%2 == 0, original, damaged)
 	}
 	t.Logf("%d of %d processes were killed before their end", killed, rounds)
