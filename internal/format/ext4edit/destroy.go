@@ -111,17 +111,15 @@ func (e *Edit) content(in *ext4.Inode) ([]span, error) {
 
 // ownRun is own for a run of blocks.
 func (e *Edit) ownRun(r span) error {
-	list, err := e.metadata()
-	if err != nil {
-		return err
-	}
 	if r.n == 0 || r.n > e.over.limit || r.from < uint64(e.sb.FirstDataBlock) || r.from > e.over.limit-r.n {
 		return damaged("blocks %d to %d lie outside the file system", r.from, r.from+r.n-1)
 	}
-	for _, m := range list {
-		if m.from < r.from+r.n && r.from < m.from+m.n {
-			return damaged("block %d of a file holds a bitmap, an inode table or descriptors", max(m.from, r.from))
-		}
+	m, err := e.metaFrom(r.from)
+	if err != nil {
+		return err
+	}
+	if m.n > 0 && m.from < r.from+r.n {
+		return damaged("block %d of a file holds a bitmap, an inode table or descriptors", max(m.from, r.from))
 	}
 	is, err := e.Marked(r.from, r.n)
 	if err == nil && is != BitsUsed {
@@ -190,6 +188,10 @@ func (e *Edit) value(owner *ext4.Inode, x attr) (in *ext4.Inode, refs uint64, er
 	}
 	if in.Flags&ext4.FlagEAInode == 0 || !in.IsRegular() || in.Size != uint64(x.size) || in.Number < e.sb.FirstIno || in.Number == owner.Number {
 		return nil, 0, damaged("inode %d does not hold the attribute of inode %d that it should", x.inum, owner.Number)
+	}
+	// One that has such values itself could go on for ever.
+	if a, err := e.attrs(in); err != nil || slices.ContainsFunc(slices.Concat(a.inode, a.block), func(x attr) bool { return x.inum != 0 }) {
+		return nil, 0, firstOf(err, damaged("inode %d holds an attribute and has attributes in inodes of their own", in.Number))
 	}
 	if le.Uint32(in.Raw[ext4.InodeMtime:]) == owner.Number && in.Generation == owner.Generation {
 		return in, 1, nil

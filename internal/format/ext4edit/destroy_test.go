@@ -116,6 +116,7 @@ func TestDestroyValues(t *testing.T) {
 		run(t, "debugfs", "-w", "-R", "ea_set -f "+val+" /"+n+" user.huge", img)
 	}
 	run(t, "e2fsck", "-fy", img) // debugfs counts blocks wrongly
+	valuesWithValues(t, openEdit(t, img))
 	e := openEdit(t, img)
 	before, inodes, err := e.Free()
 	if err != nil {
@@ -129,6 +130,56 @@ func TestDestroyValues(t *testing.T) {
 		t.Errorf("free before %d blocks, %d inodes; after %d, %d: %v", before, inodes, after, now, err)
 	}
 	undo(t, e, img, fsck(t, e, img))
+}
+
+// A value that has a value itself, which no kernel makes, is refused before anything is freed: the two could have one another.
+func valuesWithValues(t *testing.T, e *Edit) {
+	t.Helper()
+	names := list(t, e.View(), ext4.InoRoot)
+	holder := func(name string) *ext4.Inode {
+		in, err := e.inode(names[name].Inode)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := e.attrs(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, x := range append(a.inode, a.block...) {
+			if x.inum != 0 {
+				in, _, err := e.value(in, x)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return in
+			}
+		}
+		t.Fatalf("%s has no value in an inode of its own", name)
+		return nil
+	}
+	tiny, run := holder("tiny"), holder("run")
+	for _, pair := range [][2]*ext4.Inode{{tiny, run}, {run, tiny}} {
+		a, err := e.attrs(pair[0])
+		if err == nil {
+			err = e.putInodeAttrs(pair[0], a, []attr{{index: ext4.XattrIndexUser, name: []byte("again"), inum: pair[1].Number, size: uint32(pair[1].Size)}})
+		}
+		if err == nil {
+			err = e.putInode(pair[0])
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := len(e.Blocks())
+	if err := e.DestroyInode(names["tiny"].Inode); !errors.Is(err, ErrDamaged) {
+		t.Errorf("a value with a value: %v", err)
+	}
+	if reasons, err := e.Shared(t.Context(), []uint32{names["tiny"].Inode}, nil); err != nil || reasons[names["tiny"].Inode] == "" {
+		t.Errorf("a value with a value is nobody's but its owner's: %v", err)
+	}
+	if len(e.Blocks()) != before {
+		t.Error("a refusal changed blocks")
+	}
 }
 
 // An object is not destroyed whose map cannot be read, or has blocks that are free or metadata; nor is one taken into use. Who shares blocks

@@ -76,12 +76,27 @@ func (e *Edit) metadata() ([]span, error) {
 
 // isMeta says whether a block is one of those of metadata.
 func (e *Edit) isMeta(block uint64) (bool, error) {
+	_, meta, err := e.metaAt(block)
+	return meta, err
+}
+
+// metaAt gives the run of metadata that a block is part of.
+func (e *Edit) metaAt(block uint64) (s span, ok bool, err error) {
+	s, err = e.metaFrom(block)
+	return s, err == nil && s.from <= block && block-s.from < s.n, err
+}
+
+// metaFrom gives the first run of metadata that ends behind a block; its length is 0 if there is none.
+func (e *Edit) metaFrom(block uint64) (span, error) {
 	list, err := e.metadata()
 	if err != nil {
-		return false, err
+		return span{}, err
 	}
-	i, found := slices.BinarySearchFunc(list, block, func(s span, b uint64) int { return cmp.Compare(s.from, b) })
-	return found || i > 0 && block < list[i-1].from+list[i-1].n, nil
+	i, _ := slices.BinarySearchFunc(list, block, func(s span, b uint64) int { return cmp.Compare(s.from+s.n, b+1) })
+	if i == len(list) {
+		return span{}, nil
+	}
+	return list[i], nil
 }
 
 // own checks that a block may be changed as part of a file: it lies in the file system, is no metadata, and is marked as in use.

@@ -189,6 +189,49 @@ func TestFailureNamesOperation(t *testing.T) {
 	}
 }
 
+// A part that fails is taken back by itself, and with the whole all of it.
+func TestTryWithinTry(t *testing.T) {
+	for _, v := range variants[:2] {
+		e := openEdit(t, makeImage(t, v))
+		stop := errors.New("stop")
+		put := func(name string) error {
+			_, err := e.InsertName(ext4.InoRoot, Name{Name: []byte(name), Inode: ext4.InoRoot, Type: ext4.TypeRegular})
+			return err
+		}
+		has := func(name string) bool { _, err := e.Find(ext4.InoRoot, []byte(name)); return err == nil }
+		try := func(outer error) {
+			t.Helper()
+			err := e.Try(func() error {
+				if err := put("first"); err != nil {
+					t.Fatal(err)
+				}
+				if err := e.Try(func() error { return errors.Join(put("second"), stop) }); !errors.Is(err, stop) {
+					t.Errorf("%v", err)
+				}
+				if !has("first") || has("second") {
+					t.Error("a part that failed took the rest with it, or stayed")
+				}
+				if err := e.Try(func() error { return put("third") }); err != nil || !has("third") {
+					t.Errorf("%v", err)
+				}
+				return outer
+			})
+			if err != outer {
+				t.Errorf("%v, not %v", err, outer)
+			}
+		}
+		before := len(e.Blocks())
+		try(stop)
+		if has("first") || has("third") || len(e.Blocks()) != before {
+			t.Error("something stayed of what failed")
+		}
+		try(nil)
+		if !has("first") || has("second") || !has("third") {
+			t.Error("something is not there that was done")
+		}
+	}
+}
+
 // An edit without changes, and one whose changes are taken back, has no blocks.
 func TestNothingChanged(t *testing.T) {
 	img := makeImage(t, variant{"x", "20M", "-t ext4 -b 4096 -I 512", true})

@@ -149,19 +149,25 @@ func (e *Edit) do(fn func() error, format string, args ...any) error {
 	return nil
 }
 
-// whole takes back what fn did when it fails, unless it is a part of something that will.
+// whole takes back what fn did when it fails. What it did when it succeeds is taken back with what it is a part of.
 func (e *Edit) whole(fn func() error) error {
-	if e.over.undo != nil {
-		return fn()
-	}
-	e.over.undo = map[uint64][]byte{}
-	defer func() { e.over.undo, e.takes = nil, nil }()
+	undo, takes := e.over.undo, e.takes
+	e.over.undo, e.takes = map[uint64][]byte{}, nil
+	defer func() { e.over.undo, e.takes = undo, takes }()
 	err := fn()
-	if err != nil {
+	switch {
+	case err != nil:
 		e.over.rollback()
 		for _, back := range slices.Backward(e.takes) {
 			back()
 		}
+	case undo != nil:
+		for block, was := range e.over.undo {
+			if _, ok := undo[block]; !ok {
+				undo[block] = was
+			}
+		}
+		takes = append(takes, e.takes...)
 	}
 	return err
 }

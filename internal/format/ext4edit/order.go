@@ -1,10 +1,6 @@
 package ext4edit
 
-import (
-	"slices"
-
-	"fettle/internal/format/ext4"
-)
+import "fettle/internal/format/ext4"
 
 // Turn says when a block is best written. Whoever writes the blocks of one edit in the order of their turns leaves no name behind on the way:
 // what an entry is moved to is there, and part of its directory, before the entry goes. It is no replacement for a journal: on the
@@ -28,19 +24,11 @@ func (e *Edit) turn(b *Block) Turn {
 	case e.ofDir[b.Number]:
 		return e.turnOfNames(b)
 	}
-	if e.inTable(b.Number) {
-		return TurnInodes
-	}
-	if meta, err := e.isMeta(b.Number); err == nil && meta {
+	// Inode tables are as good as known by the length of their runs.
+	if s, meta, err := e.metaAt(b.Number); err == nil && meta && s.n != e.tableBlocks() {
 		return TurnCounts
 	}
 	return TurnInodes
-}
-
-// inTable says whether a block is part of an inode table, which is as good as known from the length of what it is part of.
-func (e *Edit) inTable(block uint64) bool {
-	list, err := e.metadata()
-	return err == nil && slices.ContainsFunc(list, func(s span) bool { return s.n == e.tableBlocks() && block >= s.from && block-s.from < s.n })
 }
 
 func (e *Edit) turnOfNames(b *Block) Turn {

@@ -24,7 +24,7 @@ type overlay struct {
 	limit  uint64            // blocks
 	before map[uint64][]byte // every block that was ever written, as the file system has it
 	after  map[uint64][]byte
-	undo   map[uint64][]byte // in an operation: what after held at its begin; nil outside of one
+	undo   map[uint64][]byte // in an operation: what after held at its begin, nil for nothing; nil outside of one
 }
 
 func newOverlay(fs *ext4.FS) *overlay {

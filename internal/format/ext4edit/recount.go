@@ -58,14 +58,17 @@ const (
 	maxNewIDs = 1 << 8
 )
 
+// maxClaims bounds the work: all maps together may hold as many times the blocks of the file system. One of each is all that sound ones do.
+const maxClaims = 4
+
 // Recount goes through all inodes of the edited file system in storage order, once, and compares. Free ones that were in use before are
-// read as well. did, if not nil, hears of every 4096th
-// inode. Memory is two bits for each block, one for each inode, and the users.
+// read as well. did, if not nil, hears of every 4096th inode. Memory is one bit for each block and inode, and the users.
 //
 // A block is given back only if everything was sound: no map with a block that another one has, that is metadata or that lies outside,
 // no inode or map that could not be read, no inode that has links and is marked as free or the other way round. What must be
 // marked as in use is listed always. Counts follow from the bitmaps as they become; those of directories and quota from inodes, and
-// only if everything was sound. The error is that of reading, the context's, or ErrDamaged where not even metadata is.
+// only if everything was sound. The error is that of reading, the context's, or ErrDamaged where not even metadata is, or where maps
+// claim all blocks many times over.
 func (e *Edit) Recount(ctx context.Context, did func(inodes int64)) (*Recount, error) {
 	meta, err := e.metadata()
 	if err != nil {
@@ -230,7 +233,9 @@ func (c *counter) claims(in *ext4.Inode, over bool) (n uint64, err error) {
 	if err == nil && c.e.sums.Metadata {
 		_, err = c.fs.VerifyMap(in, c.report)
 	}
-	c.out.Reads.Blocks += n
+	if c.out.Reads.Blocks += n; err == nil && c.out.Reads.Blocks > maxClaims*c.e.over.limit {
+		err = damaged("the maps of the inodes up to %d hold %d blocks, and the file system has %d", in.Number, c.out.Reads.Blocks, c.e.over.limit)
+	}
 	return n, err
 }
 
@@ -244,7 +249,7 @@ func (c *counter) attributes(in *ext4.Inode) (blocks, inodes uint64, err error) 
 			return nil
 		}
 		// An old form of Lustre's keeps the owner in the inode itself and counts its blocks elsewhere.
-		if holder.Mtime().Sec != int64(in.Number) || holder.Generation != in.Generation {
+		if le.Uint32(holder.Raw[ext4.InodeMtime:]) != in.Number || holder.Generation != in.Generation {
 			blocks += (uint64(size) + uint64(c.e.over.size) - 1) / uint64(c.e.over.size)
 		}
 		return nil

@@ -10,6 +10,7 @@ import (
 
 	"fettle/internal/format/ext4"
 	"fettle/internal/format/ext4quota"
+
 	"pgregory.net/rapid"
 )
 
@@ -344,4 +345,42 @@ func TestRecountNewIDs(t *testing.T) {
 		t.Errorf("ids without an entry: %v", missing)
 	}
 	whole(t, e, img)
+}
+
+// Maps that claim all blocks many times over end a recount and a search for shared blocks, whatever the number of inodes that do.
+func TestManyClaims(t *testing.T) {
+	e := openEdit(t, makeImage(t, variants[2]))
+	var first uint32
+	for range 3 * maxClaims {
+		ino, err := e.AllocInode(NewInode{Mode: ext4.ModeRegular | 0o600})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first == 0 {
+			first = ino
+		}
+		in, err := e.inode(ino)
+		if err != nil {
+			t.Fatal(err)
+		}
+		root := node{0, in.BlockField()}
+		root.appendLeaf(0, 1)
+		le.PutUint16(root.at(0)[exLen:], uint16(e.over.limit/2))
+		if err := e.putInode(in); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := e.Recount(t.Context(), nil); !errors.Is(err, ErrDamaged) {
+		t.Errorf("recount: %v", err)
+	}
+	fs, err := ext4.New(e, e.Size(), "edited") // with the groups as they are now
+	if err == nil {
+		e, err = Open(fs, Options{})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.Shared(t.Context(), []uint32{first}, nil); !errors.Is(err, ErrDamaged) {
+		t.Errorf("shared: %v", err)
+	}
 }

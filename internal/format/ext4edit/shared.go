@@ -16,7 +16,8 @@ const maxSharedRuns = 1 << 22
 // attribute in an inode of its own, belongs to another inode as well, or what they have cannot be read as a whole. The text says why. It
 // goes through all inodes once. Several inodes with one attribute block, as many as it counts, share nothing in this sense.
 //
-// did, if not nil, hears of every 4096th inode. The error is that of reading, or the context's.
+// did, if not nil, hears of every 4096th inode. The error is that of reading, the context's, or ErrDamaged where maps
+// claim all blocks many times over.
 func (e *Edit) Shared(ctx context.Context, inos []uint32, did func(inodes int64)) (map[uint32]string, error) {
 	s := &sharing{e: e, out: map[uint32]string{}, of: map[uint32][]uint32{}, blocks: map[uint64]*user{}, values: map[uint32]*user{}, read: map[uint64]bool{}}
 	for _, ino := range inos {
@@ -69,6 +70,7 @@ type sharing struct {
 	blocks map[uint64]*user // attribute blocks
 	values map[uint32]*user
 	read   map[uint64]bool // attribute blocks of others that were looked at
+	met    uint64          // blocks in maps of others
 }
 
 // refuse notes a reason. The first one counts.
@@ -172,9 +174,16 @@ func (s *sharing) other(in *ext4.Inode) error {
 		typed.Mode |= ext4.ModeRegular
 		in = &typed
 	}
-	err := in.Blocks(s.e.view, func(x ext4.Extent) bool { s.has(in, x.Physical, uint64(x.Length)); return true }, nil)
+	err := in.Blocks(s.e.view, func(x ext4.Extent) bool {
+		s.met += uint64(x.Length)
+		s.has(in, x.Physical, uint64(x.Length))
+		return true
+	}, nil)
 	if err == nil {
 		err = in.MapBlocks(s.e.view, func(b uint64) bool { s.has(in, b, 1); return true }, nil)
+	}
+	if err == nil && s.met > maxClaims*s.e.over.limit {
+		err = damaged("the maps of the inodes up to %d hold %d blocks, and the file system has %d", in.Number, s.met, s.e.over.limit)
 	}
 	if err != nil {
 		return err

@@ -168,9 +168,8 @@ func (p *planner) cut() { p.open = false }
 // decide carries out one decision as a whole, or not at all. What that costs must not depend on how long the plan is already.
 func (p *planner) decide(x *doing) error {
 	p.doing, p.back, p.touched = x, nil, false
-	open, loss, notes := p.open, p.loss, p.notes
 	var result string
-	err := p.mdts.Together(func() (err error) {
+	err := p.attempt(func() (err error) {
 		result, err = p.act()
 		return err
 	})
@@ -178,14 +177,26 @@ func (p *planner) decide(x *doing) error {
 		if !canLeave(err) {
 			return fmt.Errorf("finding %d (%s %s): %w", x.f.Seq, x.f.Class, x.f.Subject, err)
 		}
-		for _, back := range slices.Backward(p.back) {
-			back()
-		}
-		p.open, p.loss, p.notes = open, loss, notes
-		result, x.loses = "left: "+reason(err), ""
+		result = "left: " + reason(err)
 	}
 	p.outcomes[x.f.Seq] = &store.Outcome{Seq: x.f.Seq, Action: x.act, Result: result, Loses: x.loses}
 	return nil
+}
+
+// attempt does a part of the running decision, or all of it: where it fails nothing of it stays, and the rest may go on.
+func (p *planner) attempt(fn func() error) error {
+	before := len(p.back)
+	open, loss, loses, notes, touched := p.open, p.loss, p.doing.loses, p.notes, p.touched
+	err := p.mdts.Together(fn)
+	if err == nil {
+		return nil
+	}
+	for _, back := range slices.Backward(p.back[before:]) {
+		back()
+	}
+	p.back = p.back[:before]
+	p.open, p.loss, p.doing.loses, p.notes, p.touched = open, loss, loses, notes, touched
+	return err
 }
 
 // canLeave tells whether an error is about this decision only.

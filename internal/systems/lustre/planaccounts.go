@@ -124,9 +124,6 @@ func (p *planner) correctOne(mdt int, step *store.Step, a mdtrecord.Account, aft
 	return nil
 }
 
-// mostLinks is how many links a directory counts; one with more says 1.
-const mostLinks = 65000
-
 // remoteLinks sets the link count of REMOTE_PARENT_DIR, which is no part of the namespace: damage that takes a remote directory off it
 // leaves the count as it was.
 func (p *planner) remoteLinks(mdt int, step *store.Step) (changed bool, err error) {
@@ -145,7 +142,7 @@ func (p *planner) remoteLinks(mdt int, step *store.Step) (changed bool, err erro
 		}
 		return true
 	}, func(ext4.Problem) { whole = false })
-	if err != nil || !whole || dirs == int(in.Links) || dirs >= mostLinks {
+	if err != nil || !whole || dirs == int(in.Links) || dirs >= maxDirLinks {
 		return false, err
 	}
 	addr := mdtrecord.InodeAddr(mdtrecord.KindNlink, ino)

@@ -260,7 +260,7 @@ func (p *planner) linkCount(x *doing) (string, error) {
 	return fmt.Sprintf("link count set to %d", n), p.putLinks(at, n)
 }
 
-// maxDirLinks is the link count from which on a directory counts as having more than can be counted, which is written as 1.
+// maxDirLinks is how many links an inode counts (Linux: EXT4_LINK_MAX). A directory with more of them says 1.
 const maxDirLinks = 65000
 
 func (p *planner) putLinks(at place, n int) error {

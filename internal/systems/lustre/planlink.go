@@ -264,6 +264,9 @@ func (p *planner) numberShard(x *doing, e *namedEntry) (string, error) {
 // oneName takes all names of a directory away but the right one.
 func (p *planner) oneName(x *doing, at place, fid lustre.FID) (string, error) {
 	right := x.d.Entry
+	if right == nil {
+		return "", left("the finding does not say which name is right")
+	}
 	for i := range x.d.Entries {
 		d := &x.d.Entries[i]
 		if d.MDT == right.MDT && d.At == right.At {

@@ -35,7 +35,11 @@ func (p *planner) reattach(x *doing) (string, error) {
 	}
 	var got *namedEntry
 	for i, l := range wanted {
-		e, err := p.place(at, fid, l, i == 0)
+		var e *namedEntry
+		err := p.attempt(func() (err error) {
+			e, err = p.place(at, fid, l, i == 0)
+			return err
+		})
 		if why := (*leftError)(nil); errors.As(err, &why) && (i > 0 || x.f.Class != LostName) {
 			continue // taken, or out of reach
 		}
