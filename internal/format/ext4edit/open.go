@@ -34,7 +34,7 @@ type Edit struct {
 
 	meta  []span          // blocks that are never a file's, see metadata
 	made  map[uint32]bool // inodes allocated by this edit
-	fresh map[uint64]bool // blocks that were free
+	fresh map[uint64]bool // blocks that this edit took: they were free, or it freed them before
 	ofDir map[uint64]bool // blocks of directories that were written
 	takes []func()        // take back what the running operation did to made and quotas
 	named bool            // an operation is under way whose errors say what it was

@@ -9,7 +9,7 @@ type Turn uint8
 
 // Turns.
 const (
-	TurnNew    Turn = iota // blocks that were free
+	TurnNew    Turn = iota // blocks that were free, or became so
 	TurnInodes             // inodes, maps of blocks, attributes, content of files
 	TurnCounts             // bitmaps, descriptors, superblock
 	TurnNames              // blocks of directories that keep every name they have

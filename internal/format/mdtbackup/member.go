@@ -132,7 +132,7 @@ func (o *oddities) add(path, why string) {
 // Odd implements Reader.
 func (o *oddities) Odd() (int64, string) { return o.n, o.first }
 
-// topNames are what a target has at its top; one of them tells a backup from other archives and directories.
+// topName tells whether a target has such a name at its top, and other archives and directories have not.
 func topName(name string) bool {
 	switch name {
 	case "ROOT", "CONFIGS", "REMOTE_PARENT_DIR", "PENDING", "last_rcvd", "fld", "seq_ctl", "seq_srv", "LFSCK", "NIDTBL_VERSIONS", "update_log_dir":

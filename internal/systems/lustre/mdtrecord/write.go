@@ -14,8 +14,12 @@ import (
 	"fettle/internal/store"
 )
 
-// Write makes a record what after says.
+// Write makes a record what after says, nil that there is none. If it fails nothing of it stays.
 func (s *Set) Write(mdt int, addr string, after store.Bytes) error {
+	return s.edits[mdt].Try(func() error { return s.write(mdt, addr, after) })
+}
+
+func (s *Set) write(mdt int, addr string, after store.Bytes) error {
 	if isAccount(addr) {
 		return s.writeAccount(mdt, addr, after)
 	}
@@ -56,7 +60,7 @@ func (s *Set) Write(mdt int, addr string, after store.Bytes) error {
 		if after == nil {
 			return e.FreeInode(p.ino)
 		}
-		ino, err := s.MakeInode(mdt, after)
+		ino, err := s.makeInode(mdt, after)
 		if err == nil && ino != p.ino {
 			err = fmt.Errorf("the next free inode is %d and not %d; make a new plan", ino, p.ino)
 		}
@@ -212,7 +216,15 @@ func (s *Set) writeOI(mdt int, f lustre.FID, after store.Bytes) error {
 }
 
 // MakeInode makes the inode that the content of a record says and gives its number.
-func (s *Set) MakeInode(mdt int, after store.Bytes) (uint32, error) {
+func (s *Set) MakeInode(mdt int, after store.Bytes) (ino uint32, err error) {
+	err = s.edits[mdt].Try(func() error {
+		ino, err = s.makeInode(mdt, after)
+		return err
+	})
+	return ino, err
+}
+
+func (s *Set) makeInode(mdt int, after store.Bytes) (uint32, error) {
 	var rec Inode
 	if err := json.Unmarshal(after, &rec); err != nil {
 		return 0, err
