@@ -1,11 +1,12 @@
 package devmapper
 
 import (
+	"fmt"
+	"slices"
+
 	"fettle/internal/finding"
 	"fettle/internal/format/snapshotdb"
 	"fettle/internal/format/thinmeta"
-	"fmt"
-	"slices"
 )
 
 // deviceIDs judges what device_ids says against the records and the pool.

@@ -1,9 +1,10 @@
 package devmapper
 
 import (
+	"sort"
+
 	"fettle/internal/format/snapshotdb"
 	"fettle/internal/format/thinmeta"
-	"sort"
 )
 
 // strays are thin devices that no record refers to, in the order in which they were made.

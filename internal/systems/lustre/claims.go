@@ -97,7 +97,7 @@ func (o *object) says(b []byte) []byte {
 	b = binary.LittleEndian.AppendUint32(b, o.gen)
 	b = binary.LittleEndian.AppendUint16(b, o.mode)
 	b = binary.LittleEndian.AppendUint16(b, o.links)
-	b = append(b, byte(o.compat), byte(o.incompat), o.bits)
+	b = append(b, byte(o.compat), byte(o.incompat), o.bits) // servers know no flags beyond the first eight
 	if o.has(objLMV) {
 		b = append(b, byte(len(o.lmv)))
 		b = append(b, o.lmv...)

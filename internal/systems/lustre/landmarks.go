@@ -40,7 +40,7 @@ type landmarks struct {
 	held      map[uint32]struct{} // files in them
 	maybe     []uint64            // bits of the last digits of both: tells of nearly all other inodes, without a look into maps; nil says nothing
 	trouble   string              // what could not be read, "" for nothing
-	hidden    string              // why names of the target\'s own files may be hidden, "" if none are
+	hidden    string              // why names of the target's own files may be hidden, "" if none are
 	harm      []ext4.Problem      // damage met on the way, the first maxLocalHarm
 }
 
@@ -89,6 +89,11 @@ func findLandmarks(fs *ext4.FS) landmarks {
 // hurt takes note of damage to the target's own directories. What is hidden behind it may be taken for objects of users.
 func (m *landmarks) hurt(p ext4.Problem) {
 	m.trouble = "a directory of the target itself is damaged: " + p.Text
+	m.tell(p)
+}
+
+// tell remembers damage, as far as there is room.
+func (m *landmarks) tell(p ext4.Problem) {
 	if len(m.harm) < maxLocalHarm {
 		m.harm = append(m.harm, p)
 	}
@@ -162,7 +167,7 @@ func (m *landmarks) isDir(fs *ext4.FS, dir uint32, d ext4.Dirent) bool {
 		return d.Type == ext4.TypeDir
 	}
 	if want := ext4.DirentTypeOf(in.Mode); d.Type != want && d.Type != 0 { // servers up to 2.3 made names that do not say it
-		m.harm = append(m.harm, ext4.Problem{Kind: kindOwnName, Inode: d.Inode, Offset: d.At,
+		m.tell(ext4.Problem{Kind: kindOwnName, Inode: d.Inode, Offset: d.At,
 			Text: fmt.Sprintf("inode %d, a %s, is of type %s by its name %q in inode %d", d.Inode, ext4.TypeName(want), ext4.TypeName(d.Type), d.Name, dir)})
 	}
 	return in.IsDir()

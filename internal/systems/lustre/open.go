@@ -1,6 +1,7 @@
 package lustre
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -97,7 +98,7 @@ func (u *unit) open(ctx context.Context, paths []string, ignoreJournal bool) err
 			}
 		}
 	}
-	slices.SortFunc(u.targets, func(a, b *target) int { return int(a.index) - int(b.index) })
+	slices.SortFunc(u.targets, func(a, b *target) int { return cmp.Compare(a.index, b.index) })
 	u.survey()
 	return nil
 }

@@ -3,11 +3,12 @@ package lustre
 import (
 	"cmp"
 	"encoding/json"
+	"fmt"
+	"slices"
+
 	"fettle/internal/finding"
 	"fettle/internal/format/lustre"
 	"fettle/internal/store"
-	"fmt"
-	"slices"
 )
 
 // ranksOf says which classes are repaired first: what objects and names are, then how directories are laid out, then which objects

@@ -125,7 +125,7 @@ type harm struct {
 	Kind   ext4.Kind `json:"kind"`
 }
 
-// maxHarm bounds how many damaged places are told; the rest are counted.
+// maxHarm bounds how many damaged places are told, and remembered: a target of garbage has them by the million.
 const maxHarm = 20000
 
 // matchOptions says how claims are kept. A small file system needs few partitions; each may become a file.
@@ -288,9 +288,10 @@ func (s *sweeper) report(target int) ext4.Report {
 				return
 			}
 		}
-		if s.harmed[h]++; s.harmed[h] > 1 || len(s.harmed) > maxHarm {
+		if s.harmed[h] > 0 || len(s.harmed) >= maxHarm {
 			return
 		}
+		s.harmed[h]++
 		d := s.harmDraft(target, p)
 		d.Harm = &h
 		s.damage.put(d)
