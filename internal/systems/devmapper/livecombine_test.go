@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -73,8 +74,11 @@ func TestRebuildAsksTheLivePool(t *testing.T) {
 
 // TestConfirmAsksAPoolNowAndThen confirms many findings without a call of dmsetup for each: this unit has no pool to call.
 func TestConfirmAsksAPoolNowAndThen(t *testing.T) {
-	u := &unit{active: active{print: "live:rw", printed: time.Now()}}
-	if got, err := u.recentPrint(t.Context()); got != "live:rw" || err != nil {
-		t.Errorf("%q, %v", got, err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		u := &unit{active: active{print: "live:rw", printed: time.Now()}}
+		time.Sleep(printAge)
+		if got, err := u.recentPrint(t.Context()); got != "live:rw" || err != nil {
+			t.Errorf("%q, %v", got, err)
+		}
+	})
 }
