@@ -63,7 +63,7 @@ func fullImage(t testing.TB, inodes, dirs int) (path string, names int) {
 				made++
 			}
 		}
-		if d.InodeTable+s.tableBlocks() > s.Blocks-uint64(dirs)-1 {
+		if d.InodeTable+s.TableBlocks() > s.Blocks-uint64(dirs)-1 {
 			t.Fatalf("the inode table of group %d lies where the directories are", g)
 		}
 		put(table, fs.offset(d.InodeTable))

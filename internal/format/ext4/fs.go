@@ -60,10 +60,10 @@ func New(r io.ReaderAt, size int64, name string) (*FS, error) {
 	if err := fs.findSuper(); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
+	fs.count()
 	fs.sums = newSums(&fs.sb)
 	bs := int(fs.sb.BlockSize)
 	fs.pool.New = func() any { b := make([]byte, bs); return &b }
-	fs.bound()
 	fs.chooseDescriptors()
 	fs.loadDescriptors()
 	return fs, nil
@@ -117,18 +117,11 @@ func (fs *FS) findSuper() error {
 		return nil
 	}
 	for _, at := range backupPlaces() {
-		raw = make([]byte, SuperSize)
-		if at > fs.size-SuperSize || fs.readAt(raw, at) != nil {
-			continue
+		if sb := fs.superAt(at); sb != nil {
+			fs.sb = *sb
+			Report(fs.note).fs(KindSuperBackup, SuperOffset, "the primary superblock is unusable (%v); the copy at byte %d is used", first, at)
+			return nil
 		}
-		sb, err := DecodeSuper(raw)
-		if err != nil || sb.GroupNr == 0 || sb.backupOffset(uint64(sb.GroupNr)) != at {
-			continue
-		}
-		sb.Offset = at
-		fs.sb = *sb
-		Report(fs.note).fs(KindSuperBackup, SuperOffset, "the primary superblock is unusable (%v); the copy at byte %d is used", first, at)
-		return nil
 	}
 	return first
 }
@@ -155,28 +148,6 @@ func backupPlaces() []int64 {
 		}
 	}
 	return list
-}
-
-// bound works out how many groups, inodes and blocks can really be there.
-func (fs *FS) bound() {
-	s := &fs.sb
-	report := Report(fs.note)
-	fs.groups = uint32(min(s.Groups(), uint64(fs.size)/uint64(s.DescSize))) // each has a descriptor
-	fs.limit = s.Blocks
-	if have := uint64(fs.size) / uint64(s.BlockSize); have < s.Blocks {
-		fs.limit = have
-		report.fs(KindTruncated, fs.size, "the file system has %d blocks of %d bytes, the input only %d", s.Blocks, s.BlockSize, have)
-	}
-	places := uint64(fs.groups) * uint64(s.InodesPerGroup)
-	fs.inodes = s.Inodes
-	if places != uint64(s.Inodes) {
-		fs.inodes = uint32(min(places, 1<<32-1))
-		report.fs(KindSuper, s.Offset+SBInodesCount, "%d inodes, but %d groups have %d inodes each", s.Inodes, fs.groups, s.InodesPerGroup)
-	}
-	if s.FirstIno < 11 || s.FirstIno > fs.inodes {
-		report.fs(KindSuper, s.Offset+SBFirstIno, "first inode is %d; 11 is used", s.FirstIno)
-		s.FirstIno = 11
-	}
 }
 
 // readAt fills buf from byte off of the input. Reading past the end gives ErrPastEnd.

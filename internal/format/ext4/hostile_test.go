@@ -127,6 +127,7 @@ func readInode(t testing.TB, fs *FS, in *Inode, h *haul, buf []byte, report Repo
 func TestManyGroups(t *testing.T) {
 	img := tinyImage()
 	le.PutUint32(img[SuperOffset+SBBlocksCountLo:], 4*8192) // three more groups, whose descriptors are zero
+	le.PutUint32(img[SuperOffset+SBInodesCount:], 4*tinyInodes)
 	fs := openTiny(t, img)
 	one, four := readEverything(t, fs, SweepOptions{}), readEverything(t, fs, SweepOptions{Workers: 4})
 	if one.names != 17 || four.names != one.names || fs.Groups() != 4 || four.problems[KindGroupDesc] != one.problems[KindGroupDesc] || one.problems[KindGroupDesc] == 0 {

@@ -362,6 +362,9 @@ func checkAllSums(t *testing.T, fs *FS) {
 			t.Errorf("group %d: %v", g, err)
 		}
 	}
+	if err := fs.VerifyGroups(t.Context(), report); err != nil {
+		t.Error(err)
+	}
 	buf := make([]byte, fs.sb.BlockSize)
 	var mu sync.Mutex
 	trees := 0

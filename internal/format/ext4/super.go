@@ -8,7 +8,7 @@ import (
 
 var le = binary.LittleEndian
 
-// Superblock is a decoded superblock. Counts are as the disk says; FS bounds them.
+// Superblock is a decoded superblock. Counts are as the disk says; FS bounds them, and takes those of a copy when they cannot be true.
 type Superblock struct {
 	Offset int64  // where it was read from, in bytes; SuperOffset for the primary
 	Raw    []byte // its 1024 bytes; not to be changed
@@ -78,6 +78,11 @@ func (s *Superblock) Dirdata() bool { return s.Incompat&IncompatDirdata != 0 }
 // Groups gives the number of block groups that the counts imply.
 func (s *Superblock) Groups() uint64 {
 	return (s.Blocks - uint64(s.FirstDataBlock) + uint64(s.BlocksPerGroup) - 1) / uint64(s.BlocksPerGroup)
+}
+
+// countsText says what the counts are.
+func (s *Superblock) countsText() string {
+	return fmt.Sprintf("the superblock says %d blocks in groups of %d, and %d inodes, %d in each group", s.Blocks, s.BlocksPerGroup, s.Inodes, s.InodesPerGroup)
 }
 
 // DecodeSuper decodes the 1024 bytes of a superblock. It fails only when the magic is missing or the numbers that everything else

@@ -185,12 +185,25 @@ func (w *sweeper) plan(g uint32) (d GroupDesc, count uint32, useBitmap bool) {
 		report.group(KindChecksum, g, d.InodeBitmap, fs.offset(d.InodeBitmap), "the inode bitmap does not match its checksum; inodes are chosen by mode and links as well")
 		return d, count, false
 	}
+	if !fs.sums.Metadata && !s.inodeBits(g, w.bitmap) {
+		report.group(KindBitmap, g, d.InodeBitmap, fs.offset(d.InodeBitmap), "the inode bitmap, at block %d, lacks bits that are always set: it is damaged, or is no bitmap; inodes are chosen by mode and links as well", d.InodeBitmap)
+		return d, count, false
+	}
 	if last := lastBit(w.bitmap, s.InodesPerGroup); last > count && !w.o.Everything {
 		report.group(KindGroupDesc, g, 0, at, "inode %d of the group is in use, and the descriptor says that only %d ever were", last, count)
 		count = last
 	}
 	return d, count, true
 }
+
+// inodeBits tells whether an inode bitmap has the bits that every one has: those behind the last inode of the group, and in the first group
+// those of the reserved inodes.
+func (s *Superblock) inodeBits(g uint32, bitmap []byte) bool {
+	return firstClear(bitmap, uint64(s.InodesPerGroup), uint64(s.BlockSize)*8) < 0 && (g > 0 || firstClear(bitmap, 0, reserved) < 0)
+}
+
+// reserved is how many inodes of the first group belong to the file system itself.
+const reserved = 10
 
 // lastBit gives the number of the last set bit of the first n, from 1 on; 0 if there is none.
 func lastBit(bitmap []byte, n uint32) uint32 {
@@ -213,7 +226,7 @@ func (w *sweeper) group(ctx context.Context, g uint32, done func(Position)) erro
 	if g == w.o.Start.Group {
 		start = w.o.Start.Index
 	}
-	table := s.tableBlocks()
+	table := s.TableBlocks()
 	if count > 0 && !fs.rangeOK(d.InodeTable, table) {
 		w.o.Report.group(KindGroupDesc, g, d.InodeTable, d.Offset+GDInodeTableLo, "the inode table at block %d lies outside the file system", d.InodeTable)
 		if fs.BlockOK(d.InodeTable) { // a truncated input: read what there is

@@ -22,7 +22,8 @@ func (fs *FS) VerifySuper(report Report) bool {
 	return ok
 }
 
-// VerifyGroup checks the descriptor of a group: its checksum, and that bitmaps and inode table lie within the file system.
+// VerifyGroup checks the descriptor of a group: its checksum, and that bitmaps and inode table lie within the file system; without
+// flex_bg, within the group.
 func (fs *FS) VerifyGroup(group uint32, report Report) bool {
 	raw, at, err := fs.descRaw(group)
 	if err != nil {
@@ -40,16 +41,19 @@ func (fs *FS) VerifyGroup(group uint32, report Report) bool {
 		if !fs.rangeOK(block, n) {
 			ok = false
 			report.group(KindGroupDesc, group, block, at+int64(off), "%s at block %d lies outside the file system", what, block)
+		} else if first := s.GroupFirstBlock(group); s.Incompat&IncompatFlexBG == 0 && (block < first || block+n > first+s.BlocksIn(group)) {
+			ok = false
+			report.group(KindGroupDesc, group, block, at+int64(off), "%s at block %d lies outside the group, which no kernel accepts", what, block)
 		}
 	}
 	place("block bitmap", d.BlockBitmap, 1, GDBlockBitmapLo)
 	place("inode bitmap", d.InodeBitmap, 1, GDInodeBitmapLo)
-	place("inode table", d.InodeTable, s.tableBlocks(), GDInodeTableLo)
+	place("inode table", d.InodeTable, s.TableBlocks(), GDInodeTableLo)
 	return ok
 }
 
-// tableBlocks gives the blocks of a group's inode table.
-func (s *Superblock) tableBlocks() uint64 {
+// TableBlocks gives the blocks of a group's inode table.
+func (s *Superblock) TableBlocks() uint64 {
 	return (uint64(s.InodesPerGroup)*uint64(s.InodeSize) + uint64(s.BlockSize) - 1) / uint64(s.BlockSize)
 }
 

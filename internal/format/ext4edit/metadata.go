@@ -3,44 +3,10 @@ package ext4edit
 import (
 	"cmp"
 	"slices"
-
-	"fettle/internal/format/ext4"
 )
 
 // span is a run of blocks.
 type span struct{ from, n uint64 }
-
-// baseBlocks gives how many blocks at the begin of a group are taken by a copy of the superblock, group descriptors and the space
-// kept for more of them (kernel: ext4_num_base_meta_blocks).
-func (e *Edit) baseBlocks(group uint32) uint64 {
-	s := e.sb
-	per := uint64(s.BlockSize / s.DescSize)
-	metaBG := s.Incompat&ext4.IncompatMetaBG != 0
-	if metaBG && uint64(group) >= uint64(s.FirstMetaBG)*per {
-		n := uint64(0)
-		if s.HasSuper(group) {
-			n = 1
-		}
-		if in := uint64(group) % per; in == 0 || in == 1 || in == per-1 {
-			n++
-		}
-		return n
-	}
-	if !s.HasSuper(group) {
-		return 0
-	}
-	descs := (s.Groups() + per - 1) / per
-	if metaBG {
-		descs = uint64(s.FirstMetaBG)
-	}
-	return 1 + descs + uint64(s.ReservedGDTBlocks)
-}
-
-// tableBlocks gives the blocks of a group's inode table.
-func (e *Edit) tableBlocks() uint64 {
-	bytes := uint64(e.sb.InodesPerGroup) * uint64(e.sb.InodeSize)
-	return (bytes + uint64(e.sb.BlockSize) - 1) / uint64(e.sb.BlockSize)
-}
 
 // metadata lists, sorted, the blocks that can never belong to a file: superblocks, descriptors, bitmaps, inode tables. It fails when
 // they overlap or leave the file system: then nothing may be allocated or freed.
@@ -48,7 +14,7 @@ func (e *Edit) metadata() ([]span, error) {
 	if e.meta != nil {
 		return e.meta, nil
 	}
-	if n := e.over.limit / (2 + e.tableBlocks()); uint64(e.view.Groups()) > n {
+	if n := e.over.limit / (2 + e.sb.TableBlocks()); uint64(e.view.Groups()) > n {
 		return nil, damaged("%d groups do not fit into %d blocks", e.view.Groups(), e.over.limit)
 	}
 	list := make([]span, 0, 4*int(e.view.Groups()))
@@ -57,10 +23,10 @@ func (e *Edit) metadata() ([]span, error) {
 		if err != nil {
 			return nil, err
 		}
-		if n := e.baseBlocks(g); n > 0 {
+		if n := e.sb.BaseBlocks(g); n > 0 {
 			list = append(list, span{e.sb.GroupFirstBlock(g), n})
 		}
-		list = append(list, span{d.BlockBitmap, 1}, span{d.InodeBitmap, 1}, span{d.InodeTable, e.tableBlocks()})
+		list = append(list, span{d.BlockBitmap, 1}, span{d.InodeBitmap, 1}, span{d.InodeTable, e.sb.TableBlocks()})
 	}
 	slices.SortFunc(list, func(a, b span) int { return cmp.Compare(a.from, b.from) })
 	end := uint64(e.sb.FirstDataBlock)

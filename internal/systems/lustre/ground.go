@@ -18,7 +18,7 @@ func (s *sweeper) ground(ctx context.Context) error {
 			g.note(p)
 		}
 		t.fs.VerifySuper(g.note)
-		if err := g.groups(ctx); err != nil {
+		if err := t.fs.VerifyGroups(ctx, g.note); err != nil {
 			return fmt.Errorf("%s: %w", t.name(), err)
 		}
 		for _, p := range t.marks.harm {
@@ -44,38 +44,6 @@ type grounds struct {
 
 func (g *grounds) wrong(kind ext4.Kind, ino uint32, format string, args ...any) {
 	g.note(ext4.Problem{Kind: kind, Inode: ino, Offset: -1, Text: fmt.Sprintf(format, args...)})
-}
-
-// groups verifies descriptors and bitmaps of all groups, and that no two groups have a bitmap or an inode table in the same place.
-func (g *grounds) groups(ctx context.Context) error {
-	sums := g.fs.Sums().Metadata
-	owner := map[uint64]uint32{}                                                                            // block at which a bitmap or table begins: group
-	for n := range uint32(min(uint64(g.fs.Groups()), uint64(g.fs.Size())/uint64(g.fs.Super().BlockSize))) { // each has a bitmap of its own
-		if n%1024 == 0 && ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if !g.fs.VerifyGroup(n, g.note) {
-			continue
-		}
-		d, err := g.fs.Group(n)
-		if err != nil {
-			return err
-		}
-		for _, block := range []uint64{d.BlockBitmap, d.InodeBitmap, d.InodeTable} {
-			if other, taken := owner[block]; taken {
-				g.note(ext4.Problem{Kind: ext4.KindGroupDesc, Group: n, Block: block, Offset: d.Offset,
-					Text: fmt.Sprintf("the descriptor of group %d has a bitmap or inode table at block %d, where group %d has one", n, block, other)})
-			}
-			owner[block] = n
-		}
-		if !sums {
-			continue
-		}
-		if _, err := g.fs.VerifyBitmaps(n, g.note); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // sums verifies the checksums of the directories that the sweep does not read: those of the target itself.
