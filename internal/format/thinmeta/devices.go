@@ -16,7 +16,7 @@ type Device struct {
 	HasMapping bool
 	Mapped     uint64 // virtual blocks that are mapped, counted
 	Exclusive  uint64 // data blocks that no other device maps
-	Highest    uint64 // highest mapped virtual block + 1
+	Highest    uint64 // highest mapped virtual block + 1, or 2^64-1 if that is it
 	Newest     uint32 // newest time of a mapping
 	Unreadable bool   // parts of its tree cannot be read: the counts are too low
 }

@@ -185,8 +185,8 @@ func (c *checker) foldDevice(d *Device, root uint32) (shared uint32) {
 		return 0
 	}
 	d.Mapped, d.Newest = fa.mapped, fa.newest
-	if fa.mapped > 0 && fa.last != ^uint64(0) {
-		d.Highest = fa.last + 1
+	if fa.mapped > 0 {
+		d.Highest = max(fa.last+1, fa.last) // a damaged key may be the largest number there is
 	}
 	if c.refs[root] == 1 {
 		d.Exclusive = fa.sole

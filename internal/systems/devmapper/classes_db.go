@@ -23,7 +23,7 @@ var databaseClasses = finding.Classes{
 		Explain: "The parent_name of a device record is not the device of the snapshot's parent in metadata.db. Nothing reads it at run time, but it misleads whoever repairs.",
 		Actions: []finding.ActionDoc{actRewrite, actIgnore}},
 	{ID: SizeMismatch, Title: "size of a device record cannot be right", Severity: finding.Warning, Shape: finding.Mismatch,
-		Explain: "The size is 0, not a multiple of a sector, smaller than the device's highest mapped block, or differs from all devices made just before and after it. A size too small cuts off the end of the file system " +
+		Explain: "The size is 0, not a multiple of a sector, smaller than the device's highest mapped block, or differs from all devices made just before and after it; or a block is mapped where no device can have one. A size too small cuts off the end of the file system " +
 			"when the device is activated. It is never shrunk, and never changed unless asked for.",
 		Actions: []finding.ActionDoc{actIgnore, actRewrite}},
 	{ID: StateStuck, Title: "device record was left in the middle of an operation", Severity: finding.Warning, Shape: finding.Mismatch,

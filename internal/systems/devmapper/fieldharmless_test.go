@@ -10,6 +10,7 @@ const (
 	reserved  = "reserved bytes, which the kernel does not read"
 	copies    = "too high a time, or too old a mapping, only makes the kernel copy a block that it need not copy; too low ones are found"
 	noWitness = "not harmless, but nothing in any layer tells which is right: only the file system on the device could"
+	freeID    = "a free id that the sequence is past: it is not given out again; those of devices and records are missed"
 	otherMeta = "the meta page of the older transaction, which stays valid: it is overwritten by the next"
 )
 
@@ -31,6 +32,7 @@ var harmless = []reason{
 	{what: "image digest", why: imageOnly, unproven: true}, {what: "image mediatype", why: imageOnly}, {what: "image size", why: imageOnly},
 
 	{what: "device id key", ops: "duplicate one", why: "one more id that is never given out, or is free and not in use"},
+	{what: "device id key", ops: "drop", why: freeID}, {what: "device id state", ops: "drop", why: freeID},
 	{what: "device id key", ops: "swap", why: "both ids have the same state"},
 	{what: "device record error", why: "text of the last failure, which is shown and never used"},
 	{what: "device record parent_name", ops: "drop", why: "without a parent the field is empty anyway"},
@@ -39,6 +41,7 @@ var harmless = []reason{
 	{what: "snapshot labels key", why: "labels beside that of the file system are only shown"},
 	{what: "snapshot label fstype", ops: "zero drop", why: "a layer without the label counts as ext4"},
 	{what: "snapshot inodes", why: counted}, {what: "snapshot size", why: counted},
+	{what: "snapshot kind", at: "/extract-", ops: "duplicate", why: "what an unpack that was cut short left behind, as a layer that nothing uses: the puller unpacks again under another key"},
 	{what: "snapshot kind", ops: "one", why: "a view: the same device, mounted for reading; whether it was made so is written nowhere else", unproven: true},
 	{what: "sequence device_ids", ops: "swap random", why: "ids are skipped"}, {what: "sequence v1/snapshots", why: "numbers are skipped"},
 	{what: "sequence entries", why: "containerd counts in the bucket of the namespace; nothing reads this one"},

@@ -271,6 +271,7 @@ func (m *matrix) open(t *testing.T) (*unit, func(), error) {
 // reason says why cells give no finding.
 type reason struct {
 	what string // KIND FIELD; a word " unsealed" behind it is left out
+	at   string // part of the name of the record, or "" for all
 	ops  string // the operations, or "" for all
 	why  string
 	// unproven says that containerd's word means nothing here: it stumbles over what the lab does not have, or does not look.
@@ -278,5 +279,5 @@ type reason struct {
 }
 
 func (r *reason) fits(c *cell) bool {
-	return r.what == c.kind+" "+strings.TrimSuffix(c.field, " unsealed") && (r.ops == "" || slices.Contains(strings.Fields(r.ops), c.op))
+	return r.what == c.kind+" "+strings.TrimSuffix(c.field, " unsealed") && strings.Contains(c.at, r.at) && (r.ops == "" || slices.Contains(strings.Fields(r.ops), c.op))
 }

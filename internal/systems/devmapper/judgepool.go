@@ -2,10 +2,12 @@ package devmapper
 
 import (
 	"fmt"
+	"math/bits"
 	"strings"
 
 	"fettle/internal/finding"
 	"fettle/internal/format/snapshotdb"
+	"fettle/internal/format/thinmeta"
 )
 
 // poolIdentity asks whether this is the right pool at all. Everything else is a consequence of the answer.
@@ -127,10 +129,10 @@ func (g *judge) parentName(d *snapshotdb.Device, s *snapshotdb.Snapshot) (name s
 // recordSize judges the size against what is mapped, and against the devices made before and after it.
 func (g *judge) recordSize(d *snapshotdb.Device) {
 	ev := says(witPool+" record "+d.Key, "size %d", d.Size)
-	var need uint64
+	need, possible := uint64(0), true
 	if g.thin != nil {
 		if t := g.device(d.ID); t != nil {
-			need = t.Highest * g.blockBytes()
+			need, possible = reach(t, g.blockBytes())
 		}
 	}
 	switch {
@@ -138,6 +140,8 @@ func (g *judge) recordSize(d *snapshotdb.Device) {
 		g.add(SizeMismatch, d.Key, "", ev, says("rule", "a device has a size"))
 	case d.Size%512 != 0:
 		g.add(SizeMismatch, d.Key, "", ev, says("rule", "sizes are multiples of 512"))
+	case !possible:
+		g.add(SizeMismatch, d.Key, "", ev, says(witThin, "blocks up to number %d are mapped, more than a device can have: a mapping is wrong", g.device(d.ID).Highest))
 	case need > roundUp(d.Size, g.blockBytes()):
 		g.add(SizeMismatch, d.Key, "", ev, says(witThin, "blocks up to byte %d are mapped", need)).with(detail{Want: fmt.Sprint(need), Have: fmt.Sprint(d.Size)})
 	default:
@@ -153,6 +157,18 @@ func (g *judge) blockBytes() uint64 {
 		return 0
 	}
 	return uint64(g.thin.report.Super.DataBlockSize) * 512
+}
+
+// mostBytes is the size of the largest device that there can be: the kernel counts bytes with a sign.
+const mostBytes = 1<<63 - 512
+
+// reach is how many bytes a device must have for all that is mapped; possible is false, and bytes 0, if none can have so many.
+func reach(t *thinmeta.Device, blockBytes uint64) (bytes uint64, possible bool) {
+	over, n := bits.Mul64(t.Highest, blockBytes)
+	if over > 0 || n > mostBytes {
+		return 0, false
+	}
+	return n, true
 }
 
 func roundUp(n, unit uint64) uint64 {

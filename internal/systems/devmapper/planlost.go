@@ -106,7 +106,8 @@ func (p *planner) sizeFor(s *snapshotdb.Snapshot, t *thinmeta.Device) uint64 {
 			size = max(size, rec.Size)
 		}
 	}
-	return max(size, t.Highest*p.blockBytes())
+	need, _ := reach(t, p.blockBytes())
+	return max(size, need)
 }
 
 // recreateSnapshot writes the snapshot of an entry of meta.db again, its parents first if they are lost as well, and its device record when
@@ -193,7 +194,8 @@ func (p *planner) recreateStray(pr proof, id, parent uint64, kind snapshotdb.Kin
 			d.Size = rec.Size
 		}
 	}
-	d.Size = max(d.Size, p.device(pr.dev).Highest*p.blockBytes())
+	need, _ := reach(p.device(pr.dev), p.blockBytes())
+	d.Size = max(d.Size, need)
 	return p.putDevice(&d)
 }
 
