@@ -36,8 +36,9 @@ const lattice = `
 	store, match, runs, trust < check;
 	store, runs, trust < repair;
 
-	# For tests only: the conformance suite and the stores that crash on demand.
+	# For tests only: the conformance suite, the stores that crash on demand, and who judges what comes of damage to a field.
 	store, repair, check < store/storetest;
+	NONE < fieldmatrix;
 
 	# What people see. Reports know findings only.
 	finding, say < report;
@@ -63,7 +64,7 @@ const lattice = `
 `
 
 // testsOnly lists packages that no part of the program may import.
-var testsOnly = []string{"store/storetest", "format/storefixture", "systems/devmapper/realctr"}
+var testsOnly = []string{"store/storetest", "fieldmatrix", "format/storefixture", "systems/devmapper/realctr"}
 
 // rules maps a pattern of packages to the patterns that it may import.
 type rules map[string]map[string]bool

@@ -6,13 +6,12 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"fettle/internal/fault"
+	"fettle/internal/fieldmatrix"
 	"fettle/internal/repair"
 	"fettle/internal/store"
 	"fettle/internal/store/storetest"
@@ -23,22 +22,8 @@ import (
 // The field matrix: every field of every kind of record in all four layers, with every operation. Each cell must give a finding, or be
 // in the table of harmless ones with a reason. What can be planned by default actions is applied and undone.
 
-const (
-	caseLimit   = 60 * time.Second // for a case that takes milliseconds: longer is a hang
-	caseAlloc   = 512 << 20        // bytes allocated in a case
-	manyRecords = 1 << 20
-
-	// fullMatrix names a variable that asks for every cell of every record, every repair, and containerd's word on every tenth harmless cell: minutes.
-	fullMatrix = "FETTLE_FIELD_MATRIX"
-)
-
-// outcome is what came of a cell.
-type outcome struct {
-	found   []string // findings that the healthy set does not have
-	steps   int
-	refused string
-	err     error
-}
+// manyRecords is more than there are of any kind.
+const manyRecords = 1 << 20
 
 // matrix runs cells on copies of one healthy set.
 type matrix struct {
@@ -50,7 +35,8 @@ type matrix struct {
 	every  int // of how many cells one is repaired and undone, 0: none
 	// proveEvery says of how many harmless cells containerd's word is asked for one, 0: none.
 	proveEvery int
-	counts     struct{ cells, same, found, harmless, repaired, refused int }
+	tally      fieldmatrix.Tally
+	refused    int // repairs
 }
 
 func TestFieldMatrix(t *testing.T) {
@@ -61,7 +47,7 @@ func TestFieldMatrix(t *testing.T) {
 	most := 1
 	m := newMatrix(t, dir)
 	switch {
-	case os.Getenv(fullMatrix) != "":
+	case fieldmatrix.Full():
 		most, m.stride, m.every, m.proveEvery = manyRecords, 1, 1, 10
 	case testing.Short():
 		m.stride, m.every = 5, 40
@@ -88,7 +74,7 @@ func TestFieldMatrixReal(t *testing.T) {
 	}
 	m := newMatrix(t, dir)
 	m.stride, m.every = 4, 0
-	if os.Getenv(fullMatrix) != "" {
+	if fieldmatrix.Full() {
 		m.stride = 1
 	}
 	m.all(t, matrixCells(t, dir, 1))
@@ -125,8 +111,7 @@ func (m *matrix) all(t *testing.T, cells []cell) {
 			}
 		})
 	}
-	n := m.counts
-	t.Logf("%d cells in %d fields: %d change nothing, %d give a finding, %d are harmless; %d were repaired and undone, %d refused", n.cells, len(groups), n.same, n.found, n.harmless, n.repaired, n.refused)
+	t.Logf("%d fields, %v, %d repairs were refused", len(groups), &m.tally, m.refused)
 }
 
 // lay makes the copy healthy again.
@@ -141,42 +126,30 @@ func (m *matrix) lay(t *testing.T) {
 }
 
 func (m *matrix) cell(t *testing.T, c *cell) {
-	m.counts.cells++
+	m.tally.Cells++
 	m.lay(t)
 	switch err := c.hurt(filepath.Join(m.dir, c.file)); {
 	case errors.Is(err, errSame):
-		m.counts.same++
+		m.tally.Same++
 		return
 	case err != nil:
 		t.Fatalf("%s (%s): %v", c.name(), c.at, err)
 	}
-	o := m.guarded(t, c)
-	if o.err != nil {
-		t.Errorf("%s (%s): %v", c.name(), c.at, o.err)
-	}
-	if o.steps > 0 {
-		m.counts.repaired++
-	}
-	if o.refused != "" {
-		m.counts.refused++
-		t.Logf("%s (%s): refused: %s", c.name(), c.at, o.refused)
-	}
-	if len(o.found) > 0 {
-		m.counts.found++
+	o := fieldmatrix.Guard(fmt.Sprintf("%s (%s)", c.name(), c.at), func() fieldmatrix.Outcome { return m.try(t, c) })
+	var why *reason
+	excused := m.tally.Judge(t, fmt.Sprintf("%s (%s)", c.name(), c.at), o, func() bool {
+		i := slices.IndexFunc(harmless, func(r reason) bool { return r.fits(c) })
+		if i >= 0 {
+			why = &harmless[i]
+		}
+		return i >= 0
+	})
+	if !excused || m.proveEvery == 0 || m.tally.Excused%m.proveEvery != 0 || why.unproven {
 		return
 	}
-	for _, h := range harmless {
-		if h.fits(c) {
-			m.counts.harmless++
-			if m.proveEvery > 0 && m.counts.harmless%m.proveEvery == 0 && !h.unproven {
-				if err := m.proof(t); err != nil {
-					t.Errorf("%s (%s): said to be harmless (%s), but containerd says: %v", c.name(), c.at, h.why, err)
-				}
-			}
-			return
-		}
+	if err := m.proof(t); err != nil {
+		t.Errorf("%s (%s): said to be harmless (%s), but containerd says: %v", c.name(), c.at, why.why, err)
 	}
-	t.Errorf("%s (%s): no finding, and nobody says that it is harmless", c.name(), c.at)
 }
 
 // proof has containerd work with the copy.
@@ -191,71 +164,44 @@ func (m *matrix) proof(t *testing.T) error {
 	return err
 }
 
-// guarded tries a cell; a panic, a hang and the use of much memory are errors.
-func (m *matrix) guarded(t *testing.T, c *cell) outcome {
-	done := make(chan outcome, 1)
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	go func() {
-		o := outcome{err: errors.New("the test ended early")}
-		defer func() {
-			if v := recover(); v != nil {
-				buf := make([]byte, 16<<10)
-				o.err = fmt.Errorf("panic: %v\n%s", v, buf[:runtime.Stack(buf, false)])
-			}
-			done <- o
-		}()
-		o = m.try(t)
-	}()
-	select {
-	case o := <-done:
-		runtime.ReadMemStats(&after)
-		if n := after.TotalAlloc - before.TotalAlloc; n > caseAlloc {
-			o.err = errors.Join(o.err, fmt.Errorf("%d MiB were allocated", n>>20))
-		}
-		return o
-	case <-time.After(caseLimit):
-		panic(fmt.Sprintf("%s (%s) does not end", c.name(), c.at))
-	}
-}
-
 // try checks, plans by default actions, applies and undoes.
-func (m *matrix) try(t *testing.T) (o outcome) {
+func (m *matrix) try(t *testing.T, c *cell) (o fieldmatrix.Outcome) {
 	u, closed, err := m.open(t)
 	if err != nil {
-		o.err = fmt.Errorf("open: %w", err)
+		o.Err = fmt.Errorf("open: %w", err)
 		return o
 	}
 	defer closed()
 	fs := storetest.Check(t, u, Classes...)
 	for i := range fs {
 		if s := brief(&fs[i]); !slices.Contains(m.normal, s) {
-			o.found = append(o.found, s)
+			o.Found = append(o.Found, s)
 		}
 	}
 	plan, err := repair.Make(t.Context(), repair.MakeConfig{Run: "test", Store: m.dir, Units: []store.Planner{u}, Findings: repair.Slice(fs), WorkDir: repair.WorkDirs(m.run)})
 	if err != nil {
-		o.err = fmt.Errorf("plan: %w (found %q)", err, o.found)
+		o.Err = fmt.Errorf("plan: %w (found %q)", err, o.Found)
 		return o
 	}
-	if plan.Steps() == 0 || m.every == 0 || m.counts.cells%m.every != 0 {
+	if plan.Steps() == 0 || m.every == 0 || m.tally.Cells%m.every != 0 {
 		return o
 	}
-	o.steps = plan.Steps()
+	o.Steps = plan.Steps()
 	before := storetest.Digest(t, m.dir).Content
 	_, err = repair.Apply(t.Context(), repair.ApplyConfig{Plan: plan, Units: []store.Planner{u}, Dir: m.run, MaxLoss: repair.NewThreshold(100, 1<<62)})
 	if err != nil {
 		if _, clean := errors.AsType[*fault.Error](err); clean && storetest.Digest(t, m.dir).Content == before {
-			o.refused = err.Error()
+			m.refused++
+			t.Logf("%s (%s): refused: %v", c.name(), c.at, err)
 			return o
 		}
-		o.err = fmt.Errorf("apply: %w (found %q)", err, o.found)
+		o.Err = fmt.Errorf("apply: %w (found %q)", err, o.Found)
 	}
 	if _, err := repair.Undo(t.Context(), repair.UndoConfig{Units: []store.Planner{u}, Dir: m.run}); err != nil {
-		o.err = errors.Join(o.err, fmt.Errorf("undo: %w", err))
+		o.Err = errors.Join(o.Err, fmt.Errorf("undo: %w", err))
 	}
 	if storetest.Digest(t, m.dir).Content != before {
-		o.err = errors.Join(o.err, fmt.Errorf("undo did not give back identical files (found %q)", o.found))
+		o.Err = errors.Join(o.Err, fmt.Errorf("undo did not give back identical files (found %q)", o.Found))
 	}
 	return o
 }
@@ -279,5 +225,5 @@ type reason struct {
 }
 
 func (r *reason) fits(c *cell) bool {
-	return r.what == c.kind+" "+strings.TrimSuffix(c.field, " unsealed") && strings.Contains(c.at, r.at) && (r.ops == "" || slices.Contains(strings.Fields(r.ops), c.op))
+	return r.what == c.kind+" "+strings.TrimSuffix(c.field, " unsealed") && strings.Contains(c.at, r.at) && fieldmatrix.OneOf(r.ops, c.op)
 }

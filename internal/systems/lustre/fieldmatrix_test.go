@@ -9,15 +9,14 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"fettle/internal/fault"
+	"fettle/internal/fieldmatrix"
 	"fettle/internal/finding"
 	"fettle/internal/repair"
 	"fettle/internal/store"
@@ -26,16 +25,8 @@ import (
 
 // The field matrix: every field of every kind of record that the check reads, with every operation, with checksums that fit and with the
 // old ones. Each cell must give a finding, a refusal, a verdict that says what was not looked at, or be in the table of harmless ones with a
-// reason. What can be planned by default actions is applied and undone in a part of the cells.
-
-const (
-	caseLimit   = 60 * time.Second // for a case that takes a tenth of a second: longer is a hang
-	caseAlloc   = 512 << 20        // bytes allocated in a case
-	manyRecords = 1 << 20
-
-	// fullMatrix names a variable that asks for every cell of several records of each kind, and for more repairs: half an hour.
-	fullMatrix = "FETTLE_FIELD_MATRIX"
-)
+// reason. What can be planned by default actions is applied and undone in a part of the cells. With FETTLE_FIELD_MATRIX set to anything all
+// cells are tried, some 30,000 of the two pairs of the lab and half as many of the real one: a quarter of an hour.
 
 var operations = []string{"zero", "ones", "plus", "minus", "flip", "other"}
 
@@ -59,22 +50,12 @@ func (c *cell) name() string {
 	return s
 }
 
-// outcome is what came of a cell.
-type outcome struct {
-	found   []string // classes of findings
-	unseen  []string
-	refused string
-	steps   int
-	err     error
-}
-
 // matrix runs cells on one pair of images, which is made whole again after each.
 type matrix struct {
 	*patient
 	every  int // of how many cells one is repaired and undone, 0: none
 	normal int // things that are not looked at in the healthy pair
-	counts struct{ cells, same, found, refused, unseen, harmless, planned, repaired int }
-	silent map[string]int
+	tally  fieldmatrix.Tally
 }
 
 // cellsOf makes the cells of records. Only every stride-th is kept; which ones depends on the field, so that all operations are met.
@@ -218,7 +199,6 @@ func (m *matrix) all(t *testing.T, cells []cell) {
 	for i := range cells {
 		kinds[cells[i].kind] = append(kinds[cells[i].kind], &cells[i])
 	}
-	m.silent = map[string]int{}
 	for _, kind := range slices.Sorted(maps.Keys(kinds)) {
 		t.Run(kind, func(t *testing.T) {
 			for _, c := range kinds[kind] {
@@ -226,101 +206,47 @@ func (m *matrix) all(t *testing.T, cells []cell) {
 			}
 		})
 	}
-	n := m.counts
-	t.Logf("%d cells of %d kinds of records: %d change nothing, %d give a finding, %d are refused, %d make the verdict incomplete, %d are harmless; of %d plans %d were applied and undone",
-		n.cells, len(kinds), n.same, n.found, n.refused, n.unseen, n.harmless, n.planned, n.repaired)
+	t.Logf("%d kinds of records, %v", len(kinds), &m.tally)
 }
 
 func (m *matrix) cell(t *testing.T, c *cell) {
-	m.counts.cells++
+	m.tally.Cells++
 	heal, err := m.hurt(c)
 	if heal != nil {
 		defer heal()
 	}
 	if errors.Is(err, errSame) {
-		m.counts.same++
+		m.tally.Same++
 		return
 	}
 	if err != nil {
 		t.Fatalf("%s: %v", c.name(), err)
 	}
-	o := m.guarded(t, c)
-	if o.err != nil {
-		t.Errorf("%s (MDT%04x byte %d, %x to %x): %v", c.name(), c.mdt, c.at, c.old, c.new, o.err)
-	}
-	switch {
-	case len(o.found) > 0:
-		m.counts.found++
-		return
-	case o.refused != "":
-		m.counts.refused++
-		return
-	case len(o.unseen) > m.normal:
-		m.counts.unseen++
-		return
-	case o.err != nil:
-		return
-	}
-	for i := range harmless {
-		if harmless[i].fits(c) {
-			m.counts.harmless++
-			return
-		}
-	}
-	t.Errorf("%s (MDT%04x byte %d, %x to %x): no finding, and nobody says that it is harmless", c.name(), c.mdt, c.at, c.old, c.new)
-}
-
-// guarded tries a cell; a panic, a hang and the use of much memory are errors.
-func (m *matrix) guarded(t *testing.T, c *cell) outcome {
-	done := make(chan outcome, 1)
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	go func() {
-		o := outcome{err: errors.New("the test ended early")}
-		defer func() {
-			if v := recover(); v != nil {
-				buf := make([]byte, 16<<10)
-				o.err = fmt.Errorf("panic: %v\n%s", v, buf[:runtime.Stack(buf, false)])
-			}
-			done <- o
-		}()
-		o = m.try(t)
-	}()
-	select {
-	case o := <-done:
-		runtime.ReadMemStats(&after)
-		if n := after.TotalAlloc - before.TotalAlloc; n > caseAlloc {
-			o.err = errors.Join(o.err, fmt.Errorf("%d MiB were allocated", n>>20))
-		}
-		return o
-	case <-time.After(caseLimit):
-		panic(c.name() + " does not end")
-	}
+	o := fieldmatrix.Guard(c.name(), func() fieldmatrix.Outcome { return m.try(t) })
+	m.tally.Judge(t, fmt.Sprintf("%s (MDT%04x byte %d, %x to %x)", c.name(), c.mdt, c.at, c.old, c.new), o, func() bool {
+		return slices.ContainsFunc(harmless, func(r pardon) bool { return r.fits(c) })
+	})
 }
 
 // try checks, and in some cases plans by default actions, applies, checks again and undoes.
-func (m *matrix) try(t *testing.T) (o outcome) {
+func (m *matrix) try(t *testing.T) (o fieldmatrix.Outcome) {
 	fs, unseen, err := m.check(t)
-	o.unseen = unseen
+	o.Unseen = len(unseen) > m.normal
 	if refused, ok := errors.AsType[*fault.Error](err); ok && refused.Op == "open" {
-		o.refused = err.Error()
+		o.Refused = err.Error()
 		return o
 	}
-	if o.err = err; err != nil {
+	if o.Err = err; err != nil {
 		return o
 	}
 	for i := range fs {
-		o.found = append(o.found, fs[i].Class)
+		o.Found = append(o.Found, fs[i].Class)
 	}
-	if len(fs) == 0 || m.every == 0 || m.counts.cells%m.every != 0 {
+	if len(fs) == 0 || m.every == 0 || m.tally.Cells%m.every != 0 {
 		return o
 	}
-	m.counts.planned++
-	if o.steps, err = m.mend(t, fs); err != nil {
-		o.err = fmt.Errorf("%w (found %q)", err, o.found)
-	}
-	if o.steps > 0 {
-		m.counts.repaired++
+	if o.Steps, err = m.mend(t, fs); err != nil {
+		o.Err = fmt.Errorf("%w (found %q)", err, o.Found)
 	}
 	return o
 }
@@ -472,6 +398,9 @@ var pairForms = []struct {
 func TestFieldMatrix(t *testing.T) {
 	for _, form := range pairForms {
 		t.Run(form.name, func(t *testing.T) {
+			if fieldmatrix.Full() {
+				t.Parallel()
+			}
 			dir := filepath.Join(t.TempDir(), "pair")
 			made, err := lustrelab.Make(t.Context(), dir, form.o)
 			if err != nil {
@@ -497,11 +426,8 @@ func runMatrix(t *testing.T, paths []string, stride int) {
 	p.look()
 	m := &matrix{patient: p, every: 10}
 	most := 1
-	if os.Getenv(fullMatrix) != "" {
+	if fieldmatrix.Full() {
 		stride, m.every = 1, 25
-	}
-	if n := os.Getenv(fullMatrix + "_STRIDE"); n != "" {
-		fmt.Sscan(n, &stride)
 	}
 	healthy, unseen, err := m.check(t)
 	if err != nil || len(healthy) > 0 {
@@ -522,5 +448,5 @@ type pardon struct {
 func (r *pardon) fits(c *cell) bool {
 	kind := r.kinds == c.kind || strings.HasPrefix(r.kinds, "*") && strings.HasSuffix(c.kind, r.kinds[1:]) ||
 		strings.HasSuffix(r.kinds, "*") && strings.HasPrefix(c.kind, strings.TrimSuffix(r.kinds, "*"))
-	return kind && (r.field == "" || r.field == c.field) && (r.ops == "" || slices.Contains(strings.Fields(r.ops), c.op))
+	return kind && (r.field == "" || r.field == c.field) && fieldmatrix.OneOf(r.ops, c.op)
 }

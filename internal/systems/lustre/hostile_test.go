@@ -14,6 +14,7 @@ import (
 	"unicode"
 
 	"fettle/internal/fault"
+	"fettle/internal/fieldmatrix"
 	"fettle/internal/format/ext4"
 	"fettle/internal/format/lustre"
 	"fettle/internal/store"
@@ -195,7 +196,7 @@ func TestHostileImages(t *testing.T) {
 				if err != nil {
 					t.Error(err)
 				}
-			case <-time.After(2 * caseLimit):
+			case <-time.After(2 * fieldmatrix.Limit):
 				panic(h.name + " does not end")
 			}
 		})
@@ -203,7 +204,7 @@ func TestHostileImages(t *testing.T) {
 }
 
 func (m *matrix) endure(t *testing.T, quiet bool) error {
-	ctx, cancel := context.WithTimeout(t.Context(), caseLimit)
+	ctx, cancel := context.WithTimeout(t.Context(), fieldmatrix.Limit)
 	defer cancel()
 	fs, unseen, err := m.check(t)
 	if refused, ok := errors.AsType[*fault.Error](err); ok && refused.Op == "open" {
