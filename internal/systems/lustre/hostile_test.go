@@ -232,7 +232,7 @@ func (m *matrix) endure(t *testing.T, quiet bool) error {
 		return err
 	}
 	u := st.Units()[0]
-	err = roam(ctx, u, t.TempDir())
+	err = roam(ctx, u, t.TempDir(), 250)
 	if err = errors.Join(err, st.Close()); err != nil {
 		return fmt.Errorf("look around: %w", err)
 	}
