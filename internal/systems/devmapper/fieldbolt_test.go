@@ -212,11 +212,12 @@ func tableKeys(tx *bbolt.Tx, tab *table) []string {
 	return keys
 }
 
-// spread picks at most n of count, evenly.
+// spread picks at most n of count, evenly, the first and the last among them.
 func spread(count, n int) []int {
 	var out []int
-	for i := range min(count, n) {
-		out = append(out, i*count/min(count, n))
+	n = min(count, n)
+	for i := range n {
+		out = append(out, i*(count-1)/max(n-1, 1))
 	}
 	return out
 }

@@ -22,6 +22,9 @@ type span struct {
 	near       int  // offset of the same field of a neighbour in the block, -1 for none
 }
 
+// entriesOfNode is how many entries of a node of a thin tree are changed at the most: a leaf has dozens that are alike.
+const entriesOfNode = 12
+
 // sealer sets the checksum of a block anew.
 type sealer func(s *span, block []byte)
 
@@ -140,7 +143,7 @@ func thinSpans(t testing.TB, path string, most int) []span {
 		b := at(block)
 		spans := fixed("thin "+kind, block, []any{"csum", 0, 4, "flags", 4, 4, "blocknr", 8, 8, "entries", 16, 4, "max entries", 20, 4, "value size", 24, 4, "padding", 28, 4})
 		n, room, size := int(le.Uint32(b[16:])), int(le.Uint32(b[20:])), int(le.Uint32(b[24:]))
-		for _, i := range spread(n, most) {
+		for _, i := range spread(n, min(most, entriesOfNode)) {
 			near := (i + 1) % n
 			key := span{"thin " + kind, "key", block, 32 + 8*i, 8, 0, 32 + 8*near}
 			vals := 32 + 8*room
