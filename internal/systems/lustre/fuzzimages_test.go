@@ -162,8 +162,7 @@ func (l *limited) Write(b []byte) (int, error) {
 }
 
 // FuzzImages damages a pair of images anywhere, and checks, looks around and plans a repair: nothing panics, hangs, or ends with an
-// error that is no refusal, and nothing but the images' own blocks is read. What is found by coverage is many and long: with
-// -fuzzminimizetime 10x its time goes to executions.
+// error that is no refusal, and nothing but the images' own blocks is read.
 func FuzzImages(f *testing.F) {
 	w := newWreckage(f, lustrelab.Options{})
 	f.Add([]byte{})
