@@ -91,6 +91,7 @@ var harmless = []pardon{
 	{kinds: "REMOTE_PARENT_DIR lma", why: ownFiles}, {kinds: "REMOTE_PARENT_DIR lma entry", why: ownFiles}, {kinds: "REMOTE_PARENT_DIR attributes", why: ownFiles}, {kinds: "REMOTE_PARENT_DIR inode", why: ownFiles},
 	{kinds: "local lma", why: ownFiles}, {kinds: "local lma entry", why: ownFiles}, {kinds: "local attributes", why: ownFiles}, {kinds: "local inode", why: ownFiles},
 	{kinds: "REMOTE_PARENT_DIR directory name", field: "type", why: onlyE2fsck}, {kinds: "REMOTE_PARENT_DIR name", field: "type", why: onlyE2fsck},
+	{kinds: "REMOTE_PARENT_DIR name", field: "FID length", why: remoteFIDs}, {kinds: "REMOTE_PARENT_DIR directory name", field: "FID length", why: remoteFIDs},
 	{kinds: "REMOTE_PARENT_DIR name", field: "FID sequence", why: remoteFIDs}, {kinds: "REMOTE_PARENT_DIR name", field: "FID object", why: remoteFIDs}, {kinds: "REMOTE_PARENT_DIR name", field: "FID version", why: remoteFIDs},
 	{kinds: "REMOTE_PARENT_DIR directory name", field: "FID sequence", why: remoteFIDs}, {kinds: "REMOTE_PARENT_DIR directory name", field: "FID object", why: remoteFIDs}, {kinds: "REMOTE_PARENT_DIR directory name", field: "FID version", why: remoteFIDs},
 	{kinds: "object index root pointer", field: "key", why: "the key of the first pointer is not used in a search"}, {kinds: "FLD root pointer", field: "key", why: "the key of the first pointer is not used in a search"},
