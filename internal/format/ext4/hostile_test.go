@@ -41,6 +41,9 @@ func readEverything(t testing.TB, fs *FS, o SweepOptions) haul {
 	}
 	fs.Refusals()
 	fs.VerifySuper(report)
+	if err := fs.VerifyGroups(context.Background(), report); err != nil {
+		t.Errorf("groups: %v", err)
+	}
 	for g := range min(fs.Groups(), 100) {
 		fs.VerifyGroup(g, report)
 		if _, err := fs.VerifyBitmaps(g, report); err != nil {

@@ -176,6 +176,9 @@ func (v *placing) content(g uint32, stakes []stake) error {
 		if k.from >= first+n || clear >= 0 {
 			break
 		}
+		if k.from+uint64(k.n) <= first { // it lies in a longer one before it, which was told
+			continue
+		}
 		if clear = firstClear(*buf, max(k.from, first)-first, min(k.from+uint64(k.n), first+n)-first); clear >= 0 {
 			text, _ := v.name(k)
 			what = fmt.Sprintf("is in the %s of group %d", text, k.group)
