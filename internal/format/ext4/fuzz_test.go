@@ -38,7 +38,7 @@ func FuzzOpen(f *testing.F) {
 // FuzzGroups puts bitmaps and tables of four groups anywhere.
 func FuzzGroups(f *testing.F) {
 	f.Add([]byte{60, 40, 10, 61, 41, 80, 62, 42, 20, 63, 43, 100}, true)
-	f.Add([]byte{60, 40, 10, 61, 41, 10, 62, 42, 11, 63, 43, 26}, true) // tables in tables, over the ends of groups
+	f.Add([]byte{60, 40, 10, 61, 41, 10, 62, 42, 11, 63, 43, 26}, true)   // tables in tables, over the ends of groups
 	f.Add([]byte{27, 40, 50, 100, 41, 80, 62, 42, 110, 63, 43, 26}, true) // a bitmap in a table that ends in the next group, whose bitmap is full
 	f.Add([]byte{0, 1, 2, 3, 60, 60, 127, 126, 125, 255, 0, 9}, false)
 	f.Fuzz(func(t *testing.T, places []byte, flex bool) {

@@ -25,7 +25,7 @@ func (e *Edit) turn(b *Block) Turn {
 		return e.turnOfNames(b)
 	}
 	// Inode tables are as good as known by the length of their runs.
-	if s, meta, err := e.metaAt(b.Number); err == nil && meta && s.n != e.tableBlocks() {
+	if s, meta, err := e.metaAt(b.Number); err == nil && meta && s.n != e.sb.TableBlocks() {
 		return TurnCounts
 	}
 	return TurnInodes
