@@ -154,14 +154,6 @@ func (in *Inode) Mtime() Time { return in.stamp(InodeMtime, InodeMtimeExtra) }
 // Ctime gives the time of the last change of the inode.
 func (in *Inode) Ctime() Time { return in.stamp(InodeCtime, InodeCtimeExtra) }
 
-// Crtime gives the time of creation; ok is false when the inode has no room for it.
-func (in *Inode) Crtime() (t Time, ok bool) {
-	if !in.has(InodeCrtime, 4) {
-		return Time{}, false
-	}
-	return in.stamp(InodeCrtime, InodeCrtimeExt), true
-}
-
 // Dtime gives the time of deletion, or the next inode of the orphan list.
 func (in *Inode) Dtime() uint32 { return le.Uint32(in.Raw[InodeDtime:]) }
 

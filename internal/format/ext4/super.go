@@ -173,9 +173,3 @@ func cString(b []byte) string {
 	b, _, _ = bytes.Cut(b, []byte{0})
 	return string(b)
 }
-
-// UUIDText formats the UUID as tools print it.
-func (s *Superblock) UUIDText() string {
-	u := s.UUID
-	return fmt.Sprintf("%x-%x-%x-%x-%x", u[0:4], u[4:6], u[6:8], u[8:10], u[10:16])
-}

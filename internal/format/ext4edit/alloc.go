@@ -29,17 +29,9 @@ func (e *Edit) blockInUse(block uint64) (bool, error) {
 	return getBit(d.blocks, bit), nil
 }
 
-// AllocBlock marks a free block as in use: goal itself, or the next one behind it in its group, or one of the groups behind it.
+// allocBlock marks a free block as in use: goal itself, or the next one behind it in its group, or one of the groups behind it.
 // Groups that were never written come last, damaged ones are passed over. most is the highest block number that will do; 0
 // means any. The block's content is undefined.
-func (e *Edit) AllocBlock(goal, most uint64) (block uint64, err error) {
-	err = e.do(func() error {
-		block, err = e.allocBlock(goal, most)
-		return err
-	}, "allocate a block near %d", goal)
-	return block, err
-}
-
 func (e *Edit) allocBlock(goal, most uint64) (uint64, error) {
 	if !e.view.BlockOK(goal) {
 		goal = uint64(e.sb.FirstDataBlock) + 1
@@ -116,12 +108,8 @@ func (e *Edit) allocIn(g uint32, from int, most uint64, uninit bool) (uint64, er
 	return 0, nil
 }
 
-// FreeBlock marks a block as free. It must be in use, and no metadata of the file system. Whether a file has it is for the caller to
+// freeBlock marks a block as free. It must be in use, and no metadata of the file system. Whether a file has it is for the caller to
 // know.
-func (e *Edit) FreeBlock(block uint64) error {
-	return e.do(func() error { return e.freeBlock(block) }, "free block %d", block)
-}
-
 func (e *Edit) freeBlock(block uint64) error {
 	if err := e.own(block); err != nil {
 		return err

@@ -119,58 +119,9 @@ func (e *Edit) SetLinks(ino uint32, links uint16) error {
 	})
 }
 
-// plainFlags are the inode flags that say nothing about the form of the content. Those without a name in the reader: no dump 0x40, no
-// atime 0x80, journalled data 0x4000, no tail 0x8000, synchronous directory 0x10000, top directory 0x20000.
-const plainFlags = ext4.FlagSync | ext4.FlagImmutable | ext4.FlagAppend | 0x40 | 0x80 | 0x4000 | 0x8000 | 0x10000 | 0x20000 |
-	ext4.FlagProjInherit
-
-// SetFlags sets and clears inode flags. Flags that say how content is kept (FlagIndex, FlagExtents, FlagInlineData, ...) are refused.
-func (e *Edit) SetFlags(ino uint32, set, clear uint32) error {
-	return e.edit(ino, "set flags", func(in *ext4.Inode) error {
-		if bad := (set | clear) &^ plainFlags; bad != 0 {
-			return invalid("flags %#x are no setting", bad)
-		}
-		le.PutUint32(in.Raw[ext4.InodeFlags:], in.Flags&^clear|set)
-		return nil
-	})
-}
-
-// SetMode sets the permissions of an inode: the low 12 bits of its mode. The type of an inode never changes.
-func (e *Edit) SetMode(ino uint32, perm uint16) error {
-	return e.edit(ino, "set mode", func(in *ext4.Inode) error {
-		if perm&ext4.ModeTypeMask != 0 {
-			return invalid("mode %o has a file type", perm)
-		}
-		le.PutUint16(in.Raw[ext4.InodeMode:], in.Mode&ext4.ModeTypeMask|perm)
-		return nil
-	})
-}
-
-// SetOwner sets user and group. Quota files do not follow: see Recount.
-func (e *Edit) SetOwner(ino, uid, gid uint32) error {
-	return e.edit(ino, "set owner", func(in *ext4.Inode) error {
-		putOwner(in.Raw, uid, gid)
-		in.UID, in.GID = uid, gid
-		return nil
-	})
-}
-
 func putOwner(raw []byte, uid, gid uint32) {
 	le.PutUint16(raw[ext4.InodeUIDLo:], uint16(uid))
 	le.PutUint16(raw[ext4.InodeUIDHi:], uint16(uid>>16))
 	le.PutUint16(raw[ext4.InodeGIDLo:], uint16(gid))
 	le.PutUint16(raw[ext4.InodeGIDHi:], uint16(gid>>16))
-}
-
-// SetTimes sets mtime and ctime of an inode, in seconds since 1970.
-func (e *Edit) SetTimes(ino uint32, mtime, ctime int64) error {
-	return e.do(func() error {
-		in, err := e.inode(ino)
-		if err != nil {
-			return err
-		}
-		putTime(in.Raw, ext4.InodeMtime, ext4.InodeMtimeExtra, mtime)
-		putTime(in.Raw, ext4.InodeCtime, ext4.InodeCtimeExtra, ctime)
-		return e.putInode(in)
-	}, "set times of inode %d", ino)
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"fettle/internal/format/ext4"
+
 	"pgregory.net/rapid"
 )
 
@@ -295,7 +296,7 @@ func (m *model) remove(r *rapid.T) {
 	dir := m.dir(r)
 	n := m.entry(r, dir, false)
 	m.drop(dir, n)
-	if left := m.links[n.Inode] - 1; left > 0 || !m.e.Made(n.Inode) {
+	if left := m.links[n.Inode] - 1; left > 0 || !m.e.made[n.Inode] {
 		m.setLinks(n.Inode, left)
 		if left == 0 { // not of this edit's making: it gets its name back
 			m.setLinks(n.Inode, 1)

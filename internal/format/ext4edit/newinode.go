@@ -115,9 +115,6 @@ func (e *Edit) fill(raw []byte, n NewInode) {
 	}
 }
 
-// Made says whether this edit made an inode.
-func (e *Edit) Made(ino uint32) bool { return e.made[ino] }
-
 // FreeInode gives an inode, its blocks and its attribute block back. It takes only inodes that this edit made and agents, which stand
 // for objects of other targets; a directory must be empty. Names and OI entries of it are the caller's.
 func (e *Edit) FreeInode(ino uint32) error {

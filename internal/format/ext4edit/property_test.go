@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"fettle/internal/format/ext4"
+
 	"pgregory.net/rapid"
 )
 

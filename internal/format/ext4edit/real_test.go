@@ -12,6 +12,7 @@ import (
 
 	"fettle/internal/format/ext4"
 	"fettle/internal/format/lustre"
+
 	"github.com/klauspost/compress/zstd"
 )
 

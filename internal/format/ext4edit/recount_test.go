@@ -216,7 +216,7 @@ func owner(t testing.TB, e *Edit, m *model, r *rapid.T) {
 		return
 	}
 	ino := files[rapid.IntRange(0, len(files)-1).Draw(r, "file")]
-	if err := e.SetOwner(ino, uint32(rapid.IntRange(0, 200).Draw(r, "uid")), uint32(rapid.IntRange(0, 200).Draw(r, "gid"))); err != nil {
+	if err := setOwner(e, ino, uint32(rapid.IntRange(0, 200).Draw(r, "uid")), uint32(rapid.IntRange(0, 200).Draw(r, "gid"))); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -383,4 +383,13 @@ func TestManyClaims(t *testing.T) {
 	if _, err := e.Shared(t.Context(), []uint32{first}, nil); !errors.Is(err, ErrDamaged) {
 		t.Errorf("shared: %v", err)
 	}
+}
+
+// setOwner gives an inode to another user and group, and tells no quota file.
+func setOwner(e *Edit, ino, uid, gid uint32) error {
+	return e.edit(ino, "set owner", func(in *ext4.Inode) error {
+		putOwner(in.Raw, uid, gid)
+		in.UID, in.GID = uid, gid
+		return nil
+	})
 }

@@ -91,7 +91,7 @@ func TestTreeGrows(t *testing.T) {
 			}
 			m, dir, full := bigDir(t, e, c.n, c.pad, hold)
 			for _, b := range held {
-				if err := e.FreeBlock(b); err != nil {
+				if err := e.freeBlock(b); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -135,12 +135,12 @@ func fragment(t *testing.T, e *Edit, held []uint64) []uint64 {
 		if used {
 			continue
 		}
-		got, err := e.AllocBlock(b, 0)
+		got, err := e.allocBlock(b, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if got != b { // in a group that was never written
-			if err := e.FreeBlock(got); err != nil {
+			if err := e.freeBlock(got); err != nil {
 				t.Fatal(err)
 			}
 			continue

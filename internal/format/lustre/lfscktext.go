@@ -28,19 +28,19 @@ const (
 	LFSCKPartial   = 8
 )
 
-// LFSCKStatusName gives the word for a status.
-func LFSCKStatusName(status uint32) string {
+// lfsckStatus gives the word for a status.
+func lfsckStatus(status uint32) string {
 	if status < uint32(len(lfsckStatusNames)) {
 		return lfsckStatusNames[status]
 	}
 	return "unknown"
 }
 
-// LFSCKFlagNames and LFSCKParamNames give the set bits in words, separated by commas; bits without a word are left out.
-func LFSCKFlagNames(flags uint32) string { return lfsckBits(flags, lfsckFlagNames) }
+// lfsckFlags and lfsckParams give the set bits in words, separated by commas; bits without a word are left out.
+func lfsckFlags(flags uint32) string { return lfsckBits(flags, lfsckFlagNames) }
 
-// LFSCKParamNames gives the bits of LFSCKBookmark.Param in words.
-func LFSCKParamNames(param uint16) string { return lfsckBits(uint32(param), lfsckParamNames) }
+// lfsckParams gives the bits of LFSCKBookmark.Param in words.
+func lfsckParams(param uint16) string { return lfsckBits(uint32(param), lfsckParamNames) }
 
 func lfsckBits(v uint32, names []string) string {
 	var out []string
@@ -68,9 +68,9 @@ func (n LFSCKNamespace) Text(mark LFSCKBookmark, live LFSCKLive, now int64) stri
 	line("name: lfsck_namespace")
 	line("magic: %#x", n.Magic)
 	line("version: %d", mark.Version)
-	line("status: %s", LFSCKStatusName(n.Status))
-	bits("flags", LFSCKFlagNames(n.Flags))
-	bits("param", LFSCKParamNames(mark.Param))
+	line("status: %s", lfsckStatus(n.Status))
+	bits("flags", lfsckFlags(n.Flags))
+	bits("param", lfsckParams(mark.Param))
 	for _, t := range []struct {
 		name string
 		at   int64

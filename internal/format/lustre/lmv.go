@@ -140,7 +140,7 @@ func (v LMV) Insane() string {
 		return fmt.Sprintf("magic 0x%08x is neither a master's nor a shard's", v.Magic)
 	case v.Count < 1 || v.Count > LMVMaxCount:
 		return fmt.Sprintf("%d shards, possible are 1 to %d", v.Count, LMVMaxCount)
-	case !KnownHash(v.HashType) && v.HashType != HashUnknown|HashFlagBadType:
+	case !knownHash(v.HashType) && v.HashType != HashUnknown|HashFlagBadType:
 		return fmt.Sprintf("hash type 0x%08x is unknown", v.HashType)
 	case v.IsShard() && v.Index >= v.Count:
 		return fmt.Sprintf("shard number %d of %d", v.Index, v.Count)
@@ -148,8 +148,8 @@ func (v LMV) Insane() string {
 	return ""
 }
 
-// KnownHash reports whether the low bits name one of the four hashes.
-func KnownHash(hashType uint32) bool {
+// knownHash reports whether the low bits name one of the four hashes.
+func knownHash(hashType uint32) bool {
 	h := hashType & hashMask
 	return h > HashUnknown && h <= HashCrush2
 }

@@ -63,8 +63,8 @@ func ParsePendingName(name string) (object FID, ok bool) {
 // MDTName is the name of an MDT's directory in .lustre/lost+found: MDT0001.
 func MDTName(index uint32) string { return fmt.Sprintf("MDT%04x", index) }
 
-// ParseMDTName gives the index of such a name.
-func ParseMDTName(name string) (index uint32, ok bool) {
+// parseMDTName gives the index of such a name.
+func parseMDTName(name string) (index uint32, ok bool) {
 	hex, found := strings.CutPrefix(name, "MDT")
 	n, err := strconv.ParseUint(hex, 16, 32)
 	return uint32(n), found && err == nil && MDTName(uint32(n)) == name
@@ -80,7 +80,7 @@ func TargetLabel(label string) (fsname string, index uint32, ok bool) {
 	if mark != '-' && mark != ':' && mark != '=' {
 		return "", 0, false
 	}
-	index, ok = ParseMDTName(mdt)
+	index, ok = parseMDTName(mdt)
 	return fsname, index, ok
 }
 

@@ -37,8 +37,8 @@ func TestLFSCKBookmark(t *testing.T) {
 	if got, err := DecodeLFSCKBookmark(b); err != nil || got != m || len(b) != LFSCKBookmarkSize {
 		t.Errorf("%+v, %v", got, err)
 	}
-	if LFSCKParamNames(m.Param) != "dryrun,all_targets" {
-		t.Error(LFSCKParamNames(m.Param))
+	if lfsckParams(m.Param) != "dryrun,all_targets" {
+		t.Error(lfsckParams(m.Param))
 	}
 	b[0]++
 	if _, err := DecodeLFSCKBookmark(b); err == nil {
@@ -110,7 +110,7 @@ func TestLFSCKText(t *testing.T) {
 			}
 		}
 	}
-	if LFSCKStatusName(99) != "unknown" || LFSCKStatusName(11) != "co-paused" {
+	if lfsckStatus(99) != "unknown" || lfsckStatus(11) != "co-paused" {
 		t.Error("status names")
 	}
 }
