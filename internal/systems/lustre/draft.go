@@ -99,6 +99,7 @@ type detail struct {
 	Have       string           `json:"have,omitempty"`
 	Want       string           `json:"want,omitempty"`
 	WantInode  uint32           `json:"want_inode,omitempty"`
+	WantLinks  int              `json:"want_links,omitempty"` // of a wrong link count, what it should be
 	Stripe     *int             `json:"stripe,omitempty"`
 	WantStripe *int             `json:"want_stripe,omitempty"`
 	Inodes     []inodeDetail    `json:"inodes,omitempty"`

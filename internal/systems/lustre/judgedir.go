@@ -44,6 +44,7 @@ func (j *judge) dirLinks(o *object, d *dirSum) {
 		f.at(j, 0)
 	}
 	f.values(say.Count(have, "link"), say.Count(want, "link"))
+	f.Detail.WantLinks = want
 	f.Title = fmt.Sprintf("the directory has %s; its sub-directories make it %d", say.Count(have, "link"), want)
 	f.causes(keyHarm(o.mdt, o.ino), keyChild(j.fid)).unless(keyType(j.fid, have-want))
 }

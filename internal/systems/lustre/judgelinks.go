@@ -266,6 +266,7 @@ func (j *judge) linkCount(v *linkView, back int) {
 	}
 	d.Evidence = append(d.Evidence, says("names that lead to it", "%d", names))
 	d.at(j, 0).values(say.Count(have, "link"), say.Count(names+back, "link"))
+	d.Detail.WantLinks = names + back
 	d.Title = fmt.Sprintf("%s, but %s", say.Count(have, "link"), say.Count(names, "name"))
 	d.Detail.Entries = j.allEntries()
 }

@@ -248,13 +248,14 @@ func (p *planner) linkCount(x *doing) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	var n int
-	if in.IsDir() {
+	n := x.d.WantLinks
+	switch {
+	case in.IsDir(): // its names may be others by now
 		if n, err = p.subdirs(at); err != nil {
 			return "", err
 		}
 		n += 2
-	} else if _, err := fmt.Sscanf(x.d.Want, "%d link", &n); err != nil {
+	case n < 1:
 		return "", left("it is not known how many links there should be")
 	}
 	return fmt.Sprintf("link count set to %d", n), p.putLinks(at, n)
