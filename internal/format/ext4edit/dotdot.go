@@ -50,6 +50,7 @@ func (e *Edit) dotdotOfRoot(in *ext4.Inode, p *place, parent uint32, fid *[16]by
 	if l.slots[0].ino == 0 {
 		return damaged("'..' of directory %d has no inode", in.Number)
 	}
+	dirType(f.buf[at:])
 	if fid != nil {
 		d := e.withLUFID(l, 0, *fid)
 		info := slices.Clone(f.buf[f.dx.InfoAt : f.dx.InfoAt+ext4.DxInfoSize])
@@ -76,6 +77,7 @@ func (e *Edit) dotdotOfLeaf(in *ext4.Inode, p *place, parent uint32, fid *[16]by
 		return damaged("directory %d does not begin with '.' and '..'", in.Number)
 	}
 	s := l.slots[1]
+	dirType(l.buf[s.off:])
 	le.PutUint32(l.buf[s.off:], parent)
 	if fid == nil {
 		return e.putLeaf(in, l)
@@ -91,6 +93,13 @@ func (e *Edit) dotdotOfLeaf(in *ext4.Inode, p *place, parent uint32, fid *[16]by
 		return e.putLeaf(in, l)
 	}
 	return e.growDotDot(in, l, d)
+}
+
+// dirType corrects the type in an entry to that of a directory. File systems without types have 0 there. The upper bits tell of data records.
+func dirType(entry []byte) {
+	if t := entry[ext4.DirentType]; t&0xf != 0 {
+		entry[ext4.DirentType] = t&^0xf | ext4.TypeDir
+	}
 }
 
 // growDotDot packs the first block of a linear directory anew, with a longer '..'. What does not fit any more is put elsewhere.

@@ -22,7 +22,7 @@ var (
 		Does:  "makes an empty object with the lost FID where the FLD wants it: a directory of mode 0700, or a file of mode 0600 without a layout",
 		Loses: "nothing; what was in the object is gone already"}
 	actReattach = finding.ActionDoc{Action: Reattach,
-		Does: "puts the name that the link EA tells back into its directory, with agent and entry of REMOTE_PARENT_DIR where the directory is on another MDT; " +
+		Does: "puts the name that the link EA tells back into its directory (of a striped one into the shard that its hash leads to), with agent and entry of REMOTE_PARENT_DIR where the directory is on another MDT; " +
 			"if the name is taken or the directory gone, as for quarantine"}
 	actLostFound = finding.ActionDoc{Action: finding.Quarantine,
 		Does: "gives the object a name in .lustre/lost+found/MDTxxxx, formed as LFSCK does: its FID, that of its parent if known, and a letter (O no place known, D directory, S shard, P parent made anew)"}

@@ -204,6 +204,7 @@ const (
 	dirUpFID                // '..' has a FID
 	dirMaster               // it has a master's LMV
 	dirBadShard             // of a master: shard numbers are missing or met twice
+	dirUpType               // '..' has the type of something else than a directory
 )
 
 // dirSum is what the blocks of a directory say.

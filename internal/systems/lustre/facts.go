@@ -45,6 +45,11 @@ func (t *tenant) lost() *tenant {
 // knows tells whether the link EA has the record.
 func (t *tenant) knows(l lustre.Link) bool { return t != nil && t.link.Has(l.Parent, l.Name) }
 
+// bareAgent tells whether an inode looks like an agent that has lost its LMA: no object is made without any permission.
+func (t *tenant) bareAgent() bool {
+	return t != nil && !t.unread && !t.free && !t.held && !t.known && !t.hasLink && t.lov == 0 && t.mode&0o7777 == 0
+}
+
 // String says in a line what the inode is.
 func (t *tenant) String() string {
 	switch {

@@ -249,7 +249,7 @@ func (a *about) dirFine(o *object, n *name, s *shape) bool {
 		return false
 	}
 	d := &a.dirs[0]
-	if o.links != 1 && uint32(o.links) != 2+d.subdirs || !d.has(dirUp) || d.has(dirUpFID) == s.fromBackup(o.mdt) || d.has(dirUpFID) && d.up != n.parent {
+	if o.links != 1 && uint32(o.links) != 2+d.subdirs || !d.has(dirUp) || d.has(dirUpType) || d.has(dirUpFID) == s.fromBackup(o.mdt) || d.has(dirUpFID) && d.up != n.parent {
 		return false
 	}
 	if n.mdt == o.mdt && d.upIno != n.dir || n.mdt != o.mdt && d.upIno != s.remotes[o.mdt] {

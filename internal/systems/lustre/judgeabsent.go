@@ -42,6 +42,7 @@ func (j *judge) absent() {
 	for _, e := range j.index {
 		j.loneIndex(e, explained)
 	}
+	j.besideLMA()
 	for _, g := range j.agents {
 		if !j.used(g) && !explained[place{g.mdt, g.ino}] {
 			j.loneAgent(g)
@@ -111,6 +112,28 @@ func (j *judge) lostLMA(p place, t *tenant) *draft {
 	d.inode(j.s, p.mdt, p.ino).provides(keyInode(p.mdt, p.ino), keyObject(j.fid))
 	d.Detail.Generation, d.Detail.Type = t.gen, ext4.TypeName(ext4.DirentTypeOf(t.mode))
 	return d.values("no LMA", j.fid.String())
+}
+
+// besideLMA judges what else an inode has lost that has lost its LMA: its link EA, or its only name.
+func (j *judge) besideLMA() {
+	if len(j.found) != 1 || j.found[0].Class != MissingLMA {
+		return
+	}
+	mdt, ino := j.s.places[*j.found[0].Detail.MDT], j.found[0].Detail.Inode
+	t := j.tenant(mdt, ino)
+	o := &object{mdt: mdt, ino: ino, gen: t.gen, mode: t.mode, links: t.links}
+	switch {
+	case len(j.names) > 0 && t.crash == nil && t.hasLink:
+		return
+	case len(j.names) > 0:
+		j.linkEA(o)
+	case t.hasLink && len(j.pending) == 0 && t.links > 0:
+		j.orphan(o)
+	}
+	for i := range j.found[1:] {
+		d := &j.found[1+i]
+		d.DropIf, d.Causes = nil, append([]string{keyInode(mdt, ino)}, d.Causes...)
+	}
 }
 
 // wrongFID reports a name whose FID is not that of the object that it leads to and that knows the name.

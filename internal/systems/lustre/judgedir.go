@@ -2,6 +2,7 @@ package lustre
 
 import (
 	"fmt"
+	"slices"
 
 	"fettle/internal/format/lustre"
 	"fettle/internal/say"
@@ -24,12 +25,28 @@ func (j *judge) directory(o *object) {
 	if n != nil && !j.special() {
 		j.dotdot(o, d, n)
 	}
-	for _, f := range stripeFaults(j.about, o, n, d, j.s) {
+	faults := stripeFaults(j.about, o, n, d, j.s)
+	if f, ok := j.misnamed(n); ok && !slices.ContainsFunc(faults, func(f stripeFault) bool { return f.class == ShardName }) {
+		faults = append(faults, f)
+	}
+	for _, f := range faults {
 		j.stripe(o, d, f)
 	}
 	if d.misplaced > 0 {
 		j.wholesale(o, d)
 	}
+}
+
+// misnamed tells of the name of a shard that has another FID in its text than the shard.
+func (j *judge) misnamed(n *name) (stripeFault, bool) {
+	if n == nil || !n.has(nameShardForm) || !n.has(nameInMaster) {
+		return stripeFault{}, false
+	}
+	fid, k, ok := lustre.ParseShardName(j.texts[0].text)
+	if !ok || fid == j.fid {
+		return stripeFault{}, false
+	}
+	return stripeFault{class: ShardName, have: fmt.Sprintf("%v in the name", fid), want: j.fid.String(), index: k}, true
 }
 
 // dirLinks judges a directory's link count. 1 stands for more than fit.
@@ -81,7 +98,7 @@ func (j *judge) dotdot(o *object, d *dirSum, n *name) {
 		wantIno = j.s.remotes[o.mdt]
 	}
 	lacks := !d.has(dirUpFID) && j.s.dirdata[o.mdt]
-	if d.has(dirUp) && !lacks && (d.up == t.parent || !d.has(dirUpFID)) && d.upIno == wantIno {
+	if d.has(dirUp) && !d.has(dirUpType) && !lacks && (d.up == t.parent || !d.has(dirUpFID)) && d.upIno == wantIno {
 		return
 	}
 	up := "is not there"
@@ -90,6 +107,9 @@ func (j *judge) dotdot(o *object, d *dirSum, n *name) {
 		up = fmt.Sprintf("leads to %v, inode %d", d.up, d.upIno)
 	case d.has(dirUp):
 		up = fmt.Sprintf("leads to inode %d and has no FID", d.upIno)
+	}
+	if d.has(dirUpType) {
+		up += ", with a type that is not that of a directory"
 	}
 	f := j.add(DotdotMismatch, says(fmt.Sprintf("'..' in %s", j.s.inodeText(o.mdt, o.ino)), "%s", up), j.nameSays(0), j.linkSays(o)).on(j, o)
 	f.at(j, 0)

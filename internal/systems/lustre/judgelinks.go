@@ -21,6 +21,7 @@ type linkView struct {
 	lost    []lustre.Link // records whose directory has no such name
 	taken   []lustre.Link // records whose name leads elsewhere
 	gone    []lustre.Link // records whose directory does not exist
+	nowhere []lustre.Link // records whose directory is something else
 	covered int           // names that lead to the inode although they say something else: told elsewhere
 	unseen  int           // records that cannot be looked at
 }
@@ -75,6 +76,8 @@ func (v *linkView) sort(j *judge, l lustre.Link) {
 	switch {
 	case look == nil || look.state == lookUnseen:
 		v.unseen++
+	case look.state == lookGone && look.dir.ino != 0:
+		v.nowhere = append(v.nowhere, l)
 	case look.state == lookGone:
 		v.gone = append(v.gone, l)
 	case look.state == lookFree:
@@ -92,7 +95,7 @@ func (j *judge) covers(o *object, look *lookup) bool {
 }
 
 // surplus are the records that have no name.
-func (v *linkView) surplus() []lustre.Link { return slices.Concat(v.lost, v.taken, v.gone) }
+func (v *linkView) surplus() []lustre.Link { return slices.Concat(v.lost, v.taken, v.gone, v.nowhere) }
 
 // linkEA judges the link EA and the link count of an object that has names.
 func (j *judge) linkEA(o *object) {
@@ -191,6 +194,8 @@ func (j *judge) linkFinding(class string, v *linkView) *draft {
 	d.Detail.Links, d.Detail.Surplus = mdtrecord.Links(j.wanted(v)), mdtrecord.Links(v.surplus())
 	if t := &j.texts[first]; !t.sure {
 		d.causes(keyInode(j.names[first].mdt, j.names[first].dir))
+	} else if len(v.unknown) > 0 {
+		d.causes(keyDuplicate(t.parent)) // the directory of the name has the LMA of another one
 	}
 	return d.causes(keyHash(j.fid), keyTwice(j.fid)).provides(keyObject(j.fid))
 }

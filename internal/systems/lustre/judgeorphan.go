@@ -36,6 +36,10 @@ func (j *judge) orphan(o *object) {
 		d.causes(keyGone(l.Parent)).provides(keyLost(l.Parent))
 		d.Title = fmt.Sprintf("no name leads to the %s, and the directory that it says it is in is gone", ext4.TypeName(ext4.DirentTypeOf(o.mode)))
 		d.prefer(Reattach, "the lost directory is made anew under "+lustre.LostName{Object: l.Parent, Type: lustre.LostParent}.String()+" in lost+found, and the object gets its name there")
+	case len(v.links) == 0 && j.shardUp(o, &v):
+		d = j.stray(Orphan, &v)
+		d.Title = "no name leads to the shard, whose layout and '..' tell which one of which directory it is"
+		d.Detail.Parent, d.Detail.Name = j.dirOf(o).up.String(), lustre.ShardName(j.fid, *d.Detail.Stripe)
 	default:
 		d = j.stray(Orphan, &v)
 		d.Title = fmt.Sprintf("no name leads to the %s, and it does not say where it belongs", ext4.TypeName(ext4.DirentTypeOf(o.mode)))
@@ -49,6 +53,16 @@ func (j *judge) orphan(o *object) {
 	if b := j.dirOf(o); b != nil && b.has(dirUpFID) {
 		d.provides(keyChild(b.up))
 	}
+}
+
+// shardUp tells whether an object is a shard whose '..' has the FID of its master.
+func (j *judge) shardUp(o *object, v *linkView) bool {
+	d := j.dirOf(o)
+	if d == nil || !d.has(dirUpFID) || d.up == j.fid || !d.up.IsNormal() || !o.has(objLMV) {
+		return false
+	}
+	m, err := lustre.DecodeLMV(o.lmv)
+	return err == nil && m.Insane() == "" && m.IsShard()
 }
 
 // stray is a finding about an object that no name leads to.
@@ -84,9 +98,9 @@ func (j *judge) lostName(v *linkView) lustre.LostName {
 		}
 	} else {
 		n.Type, n.Parent = lustre.LostDirectory, v.links[0].Parent
-		if m, err := lustre.DecodeLMV(v.o.lmv); err == nil && m.IsShard() {
-			n.Type = lustre.LostShard
-		}
+	}
+	if m, err := lustre.DecodeLMV(v.o.lmv); err == nil && m.IsShard() && n.Type == lustre.LostDirectory {
+		n.Type = lustre.LostShard
 	}
 	return n
 }
@@ -103,7 +117,7 @@ func (j *judge) occupied(v *linkView) *draft {
 	if !look.exists && look.entry.hasFID {
 		d := j.stray(Orphan, v)
 		j.belongs(d, l)
-		d.causes(keyGone(look.entry.fid))
+		d.causes(keyGone(look.entry.fid), keyGone(lustre.IGIF(look.entry.ino, 0))) // a name without a sane FID is known by its inode
 		d.Title = fmt.Sprintf("the object says that it is %q, which leads to %v, which is gone", lustre.NameText(l.Name), look.entry.fid)
 		return d
 	}

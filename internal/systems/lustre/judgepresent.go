@@ -111,6 +111,7 @@ func (j *judge) objectIndex(o *object) {
 			d.values(fmt.Sprintf("inode %d, generation %d", e.ino, e.gen), fmt.Sprintf("inode %d, generation %d", o.ino, o.gen))
 			d.Detail.WantInode = o.ino
 			d.Rests = append(d.Rests, record{MDT: j.s.indexes[e.mdt], Index: j.fid.String()})
+			d.causes(keyInode(o.mdt, o.ino), keyNamed(j.fid)) // an inode with the LMA of another one
 			return
 		}
 		d := j.add(IndexStale, append(j.indexSays(), j.objectSays(o), j.tenantSays(e.mdt, e.ino))...)
@@ -156,6 +157,9 @@ func (j *judge) name(o *object, i int) bool {
 	}
 	if n.has(nameNoFID) && j.s.dirdata[n.mdt] && !j.fid.IsDotLustre() { // up to 2.5 .lustre and fid were named without one
 		j.add(NoFID, j.nameSays(i), j.objectSays(o)).at(j, i).on(j, o).values("no FID", j.fid.String())
+		if o.has(objNoLMA) {
+			j.found[len(j.found)-1].causes(keyInode(n.mdt, n.ino))
+		}
 	}
 	// A name of a backup has the type of what it leads to: that of an agent is told as the agent's.
 	if have, want := n.typ, ext4.DirentTypeOf(o.mode); have != want && want != 0 && !j.s.fromBackup(n.mdt) { // 0: a mode that cannot be is told by itself
@@ -252,6 +256,9 @@ func (j *judge) entryInode(o *object, i int) {
 	d.values(fmt.Sprintf("inode %d, which %v", n.ino, t), fmt.Sprintf("an agent for %v on MDT%04x", j.fid, j.s.indexes[n.mdt]))
 	d.Rests = append(d.Rests, record{MDT: j.s.indexes[n.mdt], Inode: n.ino})
 	d.provides(keyBehind(n.mdt, n.ino), keyObject(j.fid))
+	if t.bareAgent() {
+		d.provides(keyInode(n.mdt, n.ino))
+	}
 }
 
 // remoteParent compares names with /REMOTE_PARENT_DIR of the object's target.

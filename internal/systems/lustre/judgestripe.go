@@ -34,6 +34,8 @@ func stripeFaults(a *about, o *object, n *name, d *dirSum, s *shape) []stripeFau
 	switch {
 	case inMaster:
 		return shardFaults(a, o, n, lmv, trouble)
+	case lmv != nil && lmv.IsShard() && d != nil && d.shards > 0 && d.others == 0:
+		return []stripeFault{{class: MasterLMVWrong, have: "the LMV of a shard", want: "the LMV of a master, as its shards tell it", index: -1}}
 	case lmv != nil && lmv.IsShard():
 		if n == nil {
 			return nil // an orphan: there is nothing to compare with

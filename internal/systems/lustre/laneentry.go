@@ -58,6 +58,9 @@ func (d *dirState) dot(r *runner, e ext4.Dirent) {
 // up takes '..' in.
 func (d *dirState) up(e ext4.Dirent) {
 	d.sum.bits |= dirUp
+	if e.Type != ext4.TypeDir && e.Type != 0 {
+		d.sum.bits |= dirUpType
+	}
 	d.sum.upIno, d.sum.upAt = e.Inode, e.At
 	if b, ok := e.LUFID(); ok {
 		d.sum.up = lustre.BigFID(b)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 
+	"fettle/internal/format/ext4"
 	"fettle/internal/format/lustre"
 	"fettle/internal/systems/lustre/mdtrecord"
 )
@@ -181,8 +182,32 @@ func (p *planner) direntType(x *doing) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	was := e.rec.Type
 	e.rec.Type = x.d.Type
-	return "type in the name set to " + x.d.Type, p.putEntry(e)
+	// A link count that goes with the wrong type goes with the right one as well. One that is right already stays.
+	counted, err := p.subdirs(e.dir)
+	if err != nil {
+		return "", err
+	}
+	if err := p.putEntry(e); err != nil {
+		return "", err
+	}
+	in, err := p.mdts.Inode(e.dir.mdt, e.dir.ino)
+	if err != nil {
+		return "", err
+	}
+	by, dir := 0, ext4.TypeName(ext4.TypeDir)
+	switch {
+	case in.Links == 1 || int(in.Links) != 2+counted:
+	case was == dir:
+		by = -1
+	case x.d.Type == dir:
+		by = 1
+	}
+	if by != 0 {
+		err = p.addLinks(e.dir, by)
+	}
+	return "type in the name set to " + x.d.Type, err
 }
 
 // direntFID sets the FID in a name.
@@ -190,6 +215,12 @@ func (p *planner) direntFID(x *doing, fid string) (string, error) {
 	e, err := p.entry(x.d.Entry)
 	if err != nil {
 		return "", err
+	}
+	// An inode that had lost its LMA was only known by its number when this was found.
+	if was, err := lustre.ParseFID(fid); err == nil && was.IsIGIF() {
+		if l, ok := p.mdts.LMA(e.dir.mdt, e.rec.Inode); ok {
+			fid = l.FID.String()
+		}
 	}
 	e.rec.FID = fid
 	return "FID in the name set to " + fid, p.putEntry(e)
@@ -221,7 +252,13 @@ func (p *planner) inodeFID(x *doing, text string) (string, error) {
 		}
 	}
 	l.FID = fid
-	return "the inode is " + fid.String() + " again", p.putLMA(at, l)
+	if err := p.putLMA(at, l); err != nil {
+		return "", err
+	}
+	if !had && lustre.InOI(fid, l.Compat) && !fid.IsLocal() {
+		err = p.fileIndex(at, fid)
+	}
+	return "the inode is " + fid.String() + " again", err
 }
 
 func (p *planner) putLMA(at place, l lustre.LMA) error {

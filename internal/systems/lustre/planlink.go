@@ -45,6 +45,9 @@ func (p *planner) namesOf(at place, fid lustre.FID, more []lustre.Link) (k known
 		if !ok {
 			continue
 		}
+		if in, err := p.mdts.Inode(dir.mdt, dir.ino); err != nil || !in.IsDir() {
+			continue // no names can be there
+		}
 		rec, err := p.mdts.Dirent(dir.mdt, dir.ino, l.Name)
 		if err != nil {
 			return k, err
@@ -232,8 +235,9 @@ func (p *planner) actName(x *doing) (string, error) {
 
 // numberShard gives the name of a shard another number.
 func (p *planner) numberShard(x *doing, e *namedEntry) (string, error) {
-	fid, _, ok := lustre.ParseShardName(e.name)
-	if !ok || x.d.WantStripe == nil {
+	_, _, ok := lustre.ParseShardName(e.name)
+	fid, err := lustre.ParseFID(x.d.FID)
+	if !ok || err != nil || x.d.WantStripe == nil {
 		return "", left("nobody can tell of which striped directory it is a shard")
 	}
 	if m, ok := p.lmv(e.dir); ok && m.Changing() {

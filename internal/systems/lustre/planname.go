@@ -1,6 +1,7 @@
 package lustre
 
 import (
+	"encoding/json"
 	"fmt"
 
 	"fettle/internal/format/ext4"
@@ -98,8 +99,16 @@ func (p *planner) attach(at place, fid lustre.FID, dir place, name string) error
 			return err
 		}
 	}
-	if err := p.putEntry(e); err != nil || links == 0 {
+	if err := p.putEntry(e); err != nil {
 		return err
+	}
+	if have != nil && have.Inode != e.rec.Inode { // the agent of what the name led to before
+		if err := p.freeAgent(place{dir.mdt, have.Inode}, have.FID); err != nil {
+			return err
+		}
+	}
+	if links == 0 {
+		return nil
 	}
 	return p.addLinks(dir, links)
 }
@@ -108,6 +117,10 @@ func (p *planner) attach(at place, fid lustre.FID, dir place, name string) error
 func (p *planner) waits(e *namedEntry) bool {
 	fid, err := lustre.ParseFID(e.rec.FID)
 	w, ok := p.dangles[fid]
+	if !ok && (err != nil || !fid.Sane()) { // it was known by its inode number
+		w, ok = p.dangles[lustre.IGIF(e.rec.Inode, 0)]
+		err = nil
+	}
 	if err != nil || !ok || w.e == nil || w.e.Dir != e.dir.ino || p.u.places[w.e.MDT] != e.dir.mdt || lustre.NameOf(w.e.Name, w.e.NameRaw) != e.name {
 		return false
 	}
@@ -117,59 +130,6 @@ func (p *planner) waits(e *namedEntry) bool {
 		o.Result = "the name stays and leads to the object that says it is its own"
 	}
 	return true
-}
-
-// standIn is the inode that a name of an object has: its own on the same target, else an agent.
-func (p *planner) standIn(at place, fid lustre.FID, e *namedEntry) (uint32, error) {
-	if e.dir.mdt == at.mdt {
-		return at.ino, nil
-	}
-	if l, ok := p.mdts.LMA(e.dir.mdt, e.rec.Inode); e.rec.Inode != 0 && ok && l.Has(lustre.LMAIAgent) && l.FID == fid {
-		return e.rec.Inode, p.useAgent(place{e.dir.mdt, e.rec.Inode}, e.dir)
-	}
-	if ino, ok := p.spare[spareKey{e.dir.mdt, fid}]; ok && !p.used[place{e.dir.mdt, ino}] {
-		if l, ok := p.mdts.LMA(e.dir.mdt, ino); ok && l.Has(lustre.LMAIAgent) && l.FID == fid {
-			return ino, p.useAgent(place{e.dir.mdt, ino}, e.dir)
-		}
-	}
-	in, err := p.mdts.Inode(at.mdt, at.ino)
-	if err != nil {
-		return 0, err
-	}
-	// e2fsck compares the type of an agent with that in the name. What a link leads to nobody reads here.
-	rec := mdtrecord.Inode{Type: ext4.TypeName(ext4.DirentTypeOf(in.Mode)), Near: e.dir.ino}
-	switch {
-	case in.IsDir():
-		rec.Up = e.dir.ino
-		if p.u.dirdata[e.dir.mdt] {
-			rec.UpFID = fid.String() // as servers write it
-		}
-	case in.IsSymlink():
-		rec.Target = fid.String()
-	case in.Mode&ext4.ModeTypeMask != ext4.ModeFIFO && in.Mode&ext4.ModeTypeMask != ext4.ModeSocket:
-		rec.Type = ext4.TypeName(ext4.TypeRegular) // of devices as well, which have no agents of their own kind here
-	}
-	ino, err := p.newInode(e.dir.mdt, rec, "agent of "+fid.String())
-	if err != nil {
-		return 0, err
-	}
-	keep(p, p.used, place{e.dir.mdt, ino}, true)
-	return ino, p.putLMA(place{e.dir.mdt, ino}, lustre.LMA{Incompat: lustre.LMAIAgent, FID: fid})
-}
-
-// useAgent takes an agent that is there for a name in dir. Lustre never reads '..' of an agent, but e2fsck counts it as a link of the
-// directory that it leads to, which may be gone, or another one by now.
-func (p *planner) useAgent(at, dir place) error {
-	keep(p, p.used, at, true)
-	in, err := p.mdts.Inode(at.mdt, at.ino)
-	if err != nil || !in.IsDir() {
-		return err
-	}
-	rec, err := p.mdts.Dirent(at.mdt, at.ino, "..")
-	if err != nil || rec == nil || rec.Inode == dir.ino {
-		return err
-	}
-	return p.set(at.mdt, mdtrecord.InodeAddr(mdtrecord.KindDotdot, at.ino), mdtrecord.Encode(mdtrecord.Dirent{Inode: dir.ino, FID: rec.FID}), "'..' of the agent in "+p.u.inodeText(at.mdt, at.ino))
 }
 
 // newInode makes an inode and gives its number.
@@ -212,20 +172,6 @@ func (p *planner) detach(e *namedEntry) error {
 		}
 	}
 	return p.freeAgent(place{e.dir.mdt, e.rec.Inode}, e.rec.FID)
-}
-
-// freeAgent frees an inode if it is an agent for that FID. Anything else is left alone.
-func (p *planner) freeAgent(at place, fid string) error {
-	if p.u.targets[at.mdt].marks.own(at.ino) {
-		return nil
-	}
-	if used, err := p.mdts.Edit(at.mdt).InUse(at.ino); err != nil || !used {
-		return nil
-	}
-	if l, ok := p.mdts.LMA(at.mdt, at.ino); !ok || !l.Has(lustre.LMAIAgent) || l.FID.String() != fid {
-		return nil
-	}
-	return p.set(at.mdt, mdtrecord.InodeAddr(mdtrecord.KindInode, at.ino), nil, "agent of "+fid)
 }
 
 // remoteName gives the entry of an object in REMOTE_PARENT_DIR, nil if there is none.
@@ -349,6 +295,11 @@ func (p *planner) actIndex(x *doing, at place, fid lustre.FID) (string, error) {
 	if l, ok := p.mdts.LMA(at.mdt, at.ino); ok && l.FID == fid && !l.Has(lustre.LMAIAgent) {
 		return "the inode is that object", nil
 	}
+	if raw, err := p.mdts.Read(at.mdt, mdtrecord.OIAddr(fid)); err != nil {
+		return "", err
+	} else if rec := (mdtrecord.OIEntry{}); raw != nil && json.Unmarshal(raw, &rec) == nil && rec.Inode != at.ino {
+		return "the entry leads to another inode by now", nil
+	}
 	return "entry removed", p.set(at.mdt, mdtrecord.OIAddr(fid), nil, "object index")
 }
 
@@ -376,5 +327,13 @@ func (p *planner) staleRemote(x *doing) (string, error) {
 			}
 		}
 	}
-	return "entry removed", p.detach(e)
+	if err := p.detach(e); err != nil {
+		return "", err
+	}
+	// The mark in the LMA goes with the entry.
+	at := place{e.dir.mdt, e.rec.Inode}
+	if l, ok := p.mdts.LMA(at.mdt, at.ino); ok && l.FID.Bare() == e.name && l.Has(lustre.LMAIRemoteParent) {
+		return "entry removed", p.flagLMA(at, 0, lustre.LMAIRemoteParent)
+	}
+	return "entry removed", nil
 }

@@ -16,7 +16,7 @@ import (
 var ranksOf = map[string]int{
 	DirentFIDMismatch: 1, MissingLMA: 1, DirentFIDInsane: 1, NoFID: 1, BadType: 1, DuplicateFID: 2, DirentInode: 2,
 	MasterLMVMissing: 3, MasterLMVWrong: 3, ShardLMVMissing: 4, ShardLMVWrong: 4, ShardName: 4,
-	DanglingName: 5, StripeLost: 6, Orphan: 7, MultipleReferenced: 7, LostName: 7, BadNameHash: 8, MasterName: 8, DirectoryTwice: 8,
+	DanglingName: 5, Orphan: 7, MultipleReferenced: 7, LostName: 7, StripeLost: 8, BadNameHash: 8, MasterName: 8, DirectoryTwice: 8,
 	UnmatchedPair: 9, LinkMissing: 9, LinkCrashed: 9, LinkInvalidParent: 9, LinkRedundant: 9, LinkRepeated: 9, LinkOverflow: 9,
 	DotdotMismatch: 10, BadNlink: 10, AgentMissing: 11, RemoteMissing: 11, RemoteStale: 11, RemoteFlag: 12, AgentType: 12, WrongMDT: 12, AgentStale: 12, IndexStale: 13, IndexMissing: 13,
 }

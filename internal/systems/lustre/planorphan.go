@@ -15,6 +15,9 @@ func (p *planner) reattach(x *doing) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if fid, err = p.anyFID(at, fid); err != nil {
+		return "", err
+	}
 	wanted, err := p.detailLinks(x.d.Links)
 	if err != nil {
 		return "", err
@@ -76,6 +79,9 @@ func (p *planner) place(at place, fid lustre.FID, l lustre.Link, makes bool) (*n
 			return nil, err
 		}
 	}
+	if dir, err = p.whereIn(dir, fid, l.Name); err != nil {
+		return nil, err
+	}
 	if rec, err := p.mdts.Dirent(dir.mdt, dir.ino, l.Name); err != nil {
 		return nil, err
 	} else if rec != nil {
@@ -87,19 +93,82 @@ func (p *planner) place(at place, fid lustre.FID, l lustre.Link, makes bool) (*n
 	if err := p.attach(at, fid, dir, l.Name); err != nil {
 		return nil, err
 	}
-	return p.lookupName(dir, l.Name)
+	e, err := p.lookupName(dir, l.Name)
+	if err != nil {
+		return nil, err
+	}
+	return e, p.striped(at, fid, e)
+}
+
+// whereIn is the directory in which a name is put back that should be in dir: in a striped directory the shard that its hash leads to. A
+// master has one name only for each shard.
+func (p *planner) whereIn(dir place, fid lustre.FID, name string) (place, error) {
+	in, err := p.mdts.Inode(dir.mdt, dir.ino)
+	if err != nil {
+		return dir, err
+	}
+	if !in.IsDir() {
+		return dir, left("what should hold the name %q is no directory", lustre.NameText(name))
+	}
+	v, ok := p.lmv(dir)
+	if !ok || v.Changing() {
+		return dir, nil
+	}
+	_, k, shard := lustre.ParseShardName(name)
+	switch {
+	case v.IsMaster() && shard:
+		have, err := p.shardsOf(dir)
+		if err != nil {
+			return dir, err
+		}
+		if other, taken := have[k]; taken && other != fid {
+			return dir, left("the master has %v as shard %d", other, k)
+		}
+	case v.IsMaster():
+		return p.shardOf(dir, &v, name)
+	case misplaced(&v, name):
+		to, err := p.shardFor(dir, name)
+		if canLeave(err) {
+			return dir, nil // the name is told as misplaced then
+		}
+		return to, err
+	}
+	return dir, nil
+}
+
+// striped makes the layouts right of a shard that got its name back, and of a master that was made anew for it.
+func (p *planner) striped(at place, fid lustre.FID, e *namedEntry) error {
+	of, _, ok := lustre.ParseShardName(e.name)
+	if !ok || of != fid {
+		return nil
+	}
+	v, has := p.lmv(at)
+	if _, settled := p.lmv(e.dir); settled {
+		if has {
+			return nil
+		}
+		return p.stripe(at, e)
+	}
+	dir, ok := p.mdts.LMA(e.dir.mdt, e.dir.ino)
+	if _, made := p.made[dir.FID]; !ok || !made || !has || !v.IsShard() || v.Changing() {
+		return nil
+	}
+	v.Magic, v.Index = lustre.LMVMaster, p.u.indexes[e.dir.mdt]
+	return p.putLMV(e.dir, v)
 }
 
 // makeParent makes a lost directory anew: under the name that still leads to it, else in lost+found.
 func (p *planner) makeParent(fid lustre.FID, child string) (place, error) {
 	if w, ok := p.dangles[fid]; ok {
 		if e, err := p.entry(w.e); err == nil {
+			if e.rec.Type != ext4.TypeName(ext4.TypeDir) {
+				return place{}, left("%v is a %s, says the name that still leads to it", fid, e.rec.Type)
+			}
 			if o := p.outcomes[w.seq]; o != nil {
 				was := *o
 				p.back = append(p.back, func() { *o = was })
 				o.Result = "the name stays; an empty directory was made for objects that say they were in it"
 			}
-			e.rec.Type = ext4.TypeName(ext4.TypeDir)
 			return p.recreate(fid, e)
 		}
 	}
@@ -135,6 +204,11 @@ func (p *planner) quarantine(x *doing) (string, error) {
 		return "", err
 	}
 	n, ok := lustre.ParseLostName(x.d.LostName)
+	if now, err := p.anyFID(at, fid); err != nil {
+		return "", err
+	} else if now != fid {
+		fid, n.Object = now, now
+	}
 	if !ok {
 		n = lustre.LostName{Object: fid, Type: lustre.LostOrphan, Slot: -1}
 	}
@@ -162,6 +236,47 @@ func (p *planner) quarantine(x *doing) (string, error) {
 	}
 	e := &namedEntry{dir: dir, name: name}
 	return fmt.Sprintf("is .lustre/lost+found/%s/%s now. %s", lustre.MDTName(p.u.indexes[at.mdt]), name, n.Explain()), p.finish(at, fid, e)
+}
+
+// anyFID is the FID of an object. For one that has lost its LMA, and that no name and no index knows, the layout of a file repeats it; else it
+// gets a new one, but not a directory with names, as what is in it knows the old one.
+func (p *planner) anyFID(at place, fid lustre.FID) (lustre.FID, error) {
+	if l, ok := p.mdts.LMA(at.mdt, at.ino); ok && l.FID.Sane() || !fid.IsIGIF() {
+		return fid, nil
+	}
+	in, err := p.mdts.Inode(at.mdt, at.ino)
+	if err != nil {
+		return fid, err
+	}
+	if names := 0; in.IsDir() && (p.eachName(at, func(ext4.Dirent) { names++ }) != nil || names > 0) {
+		return fid, left("inode %d of MDT%04x has no LMA, and nothing tells which directory it is", at.ino, p.u.indexes[at.mdt])
+	}
+	now, told := p.layoutFID(at)
+	if !told {
+		if now, err = p.newFID(at.mdt); err != nil {
+			return fid, err
+		}
+	}
+	if err := p.putLMA(at, lustre.LMA{FID: now}); err != nil {
+		return fid, err
+	}
+	keep(p, p.made, now, at)
+	return now, p.fileIndex(at, now)
+}
+
+// layoutFID is the FID that the layout of a file repeats, if it is one of the target and no other object has it.
+func (p *planner) layoutFID(at place) (lustre.FID, bool) {
+	raw, err := p.mdts.Xattr(at.mdt, at.ino, mdtrecord.KindLOV)
+	if err != nil || raw == nil {
+		return lustre.FID{}, false
+	}
+	l, err := lustre.DecodeLOV(raw)
+	if err != nil || !l.Owner.IsNormal() || !l.Owner.Sane() {
+		return lustre.FID{}, false
+	}
+	home, known := p.u.home(l.Owner)
+	_, taken, err := p.find(l.Owner)
+	return l.Owner, err == nil && known && home == at.mdt && !taken
 }
 
 // forgetLost corrects link EA and link count of a file that is not to get a lost name back.

@@ -288,6 +288,16 @@ func (w *world) enrich(a *about) {
 			w.enrichFar(f, t.fid)
 		}
 	}
+	if len(a.objects)+len(a.names) == 0 { // an inode that the object index has may have lost its LMA, and its name
+		for p, t := range f.inodes {
+			if t.known || t.free || t.unread || t.held {
+				continue
+			}
+			for _, l := range f.links(&object{mdt: p.mdt, ino: p.ino}) {
+				f.lookups[l] = w.lookup(f, l)
+			}
+		}
+	}
 	for i := range a.objects {
 		o := &a.objects[i]
 		if a.unnamed(o) {

@@ -97,6 +97,9 @@ func (s *Set) readDotdot(mdt int, ino uint32) (store.Bytes, error) {
 			if f, ok := d.LUFID(); ok {
 				rec.FID = lustre.BigFID(f).String()
 			}
+			if d.Type != ext4.TypeDir && d.Type != 0 {
+				rec.Type = ext4.TypeName(d.Type)
+			}
 			out = Encode(rec)
 		}
 		return n < 2
