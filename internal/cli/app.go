@@ -158,22 +158,22 @@ func (a *App) setUp() error {
 	if a.memory < 16<<20 {
 		return usagef("--memory 64MiB is enough for any store", "--memory %s is too little to work with", a.memory.String())
 	}
-	a.limitMemory(1)
+	a.limitMemory(int64(a.memory))
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(200)
 	}
 	return nil
 }
 
-// limitMemory limits the heap to so many budgets and gives the way back. The limit is soft: it makes the collector work harder instead
+// limitMemory limits the heap to so many bytes and gives the way back. The limit is soft: it makes the collector work harder instead
 // of letting the heap double. What the kernel counts beside the heap, above all the program itself, has its share set aside. An
 // environment that says otherwise wins.
-func (a *App) limitMemory(budgets int64) (back func()) {
+func (a *App) limitMemory(most int64) (back func()) {
 	if os.Getenv("GOMEMLIMIT") != "" {
 		return func() {}
 	}
-	m := min(int64(a.memory), 1<<50)
-	was := debug.SetMemoryLimit(budgets * (m - m/8))
+	m := min(most, 1<<50)
+	was := debug.SetMemoryLimit(m - m/8)
 	return func() { debug.SetMemoryLimit(was) }
 }
 

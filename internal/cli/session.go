@@ -99,9 +99,13 @@ func (s *session) ready() error {
 		Hint: fmt.Sprintf("complete it: %s; or take it back: %s", s.app.commandLine("apply", "--resume", id), s.app.commandLine("undo", id))}
 }
 
-// planMemory is how many budgets a plan may take before the collector works against it. A plan is in memory as a whole, with its
-// findings, whatever the budget is: near the limit half of the time would go into collections that find nothing.
-const planMemory = 3
+// planMemory is what a plan may take for each finding before the collector works against it, in bytes, and planBase what it may take beside that.
+// A plan is in memory as a whole, with its findings, whatever the budget is, and takes some 2.4 KiB for each: near the limit half of the
+// time would go into collections that find nothing.
+const (
+	planMemory = 3600
+	planBase   = 64 << 20
+)
 
 // makePlan makes the plan of the run by the policy. Nothing is saved.
 func (s *session) makePlan(ctx context.Context, pol finding.Policy) (*repair.Plan, error) {
@@ -110,7 +114,11 @@ func (s *session) makePlan(ctx context.Context, pol finding.Policy) (*repair.Pla
 	}
 	ctx, done := s.app.metered(ctx, s.run.ID())
 	defer done()
-	defer s.app.limitMemory(planMemory)()
+	sum, err := s.run.Summary()
+	if err != nil {
+		return nil, err
+	}
+	defer s.app.limitMemory(max(int64(s.app.memory), planBase+int64(sum.Findings)*planMemory))()
 	return repair.Make(ctx, repair.MakeConfig{Run: s.run.ID(), Store: s.run.Spec().Store, Units: s.units, Findings: toRepair(s.run),
 		Policy: pol, WorkDir: check.WorkDirs(s.run)})
 }

@@ -52,6 +52,7 @@ func makeUnit(ctx context.Context, cfg *MakeConfig, u store.Planner, fs []findin
 func (d *deciding) all(ctx context.Context, fs []finding.Finding) error {
 	part := store.Begin(ctx, "confirm", "looking at the findings again", int64(len(fs)), 0)
 	defer part.End()
+	d.decided = make([]store.Decision, 0, len(fs))
 	for i := range fs {
 		if err := ctx.Err(); err != nil {
 			return &fault.Error{Op: "plan", Err: err, Kind: fault.Cancelled}
@@ -59,6 +60,7 @@ func (d *deciding) all(ctx context.Context, fs []finding.Finding) error {
 		if err := d.take(ctx, &fs[i]); err != nil {
 			return err
 		}
+		fs[i] = finding.Finding{} // what is not decided on is not needed any more
 		part.Did(1, 0)
 	}
 	return nil

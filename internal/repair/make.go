@@ -20,7 +20,7 @@ type MakeConfig struct {
 	Run      string
 	Store    string // the location, as the user wrote it
 	Units    []store.Planner
-	Findings iter.Seq2[finding.Finding, error] // in order of their numbers; see Slice
+	Findings iter.Seq2[finding.Finding, error] // in order of their numbers; see Slice. Planners get them without their evidence
 	Policy   finding.Policy
 	WorkDir  func(unit string) (string, error) // an existing scratch directory for the unit; see WorkDirs
 	Now      func() time.Time                  // nil is time.Now
@@ -55,6 +55,7 @@ func Make(ctx context.Context, cfg MakeConfig) (*Plan, error) {
 		units[u.ID()] = u
 	}
 	byUnit := map[string][]finding.Finding{}
+	same := lean{}
 	for f, err := range cfg.Findings {
 		if err != nil {
 			return nil, fmt.Errorf("plan: read findings: %w", err)
@@ -63,6 +64,7 @@ func Make(ctx context.Context, cfg MakeConfig) (*Plan, error) {
 			return nil, &fault.Error{Op: "plan", Where: fmt.Sprintf("finding %d", f.Seq), Err: fmt.Errorf("its unit %q is not in the store", f.Unit),
 				Hint: "the store is not the one that was checked, or its layout changed: check it again"}
 		}
+		same.strip(&f)
 		byUnit[f.Unit] = append(byUnit[f.Unit], f)
 	}
 	for _, u := range cfg.Units {
@@ -70,6 +72,7 @@ func Make(ctx context.Context, cfg MakeConfig) (*Plan, error) {
 		if len(fs) == 0 {
 			continue
 		}
+		delete(byUnit, u.ID()) // the unit's decisions are all that is needed of them
 		planned, err := makeUnit(ctx, &cfg, u, fs)
 		if err != nil {
 			return nil, fmt.Errorf("plan unit %s: %w", u.ID(), err)
@@ -80,6 +83,34 @@ func Make(ctx context.Context, cfg MakeConfig) (*Plan, error) {
 		return nil, fmt.Errorf("plan: %w", err)
 	}
 	return p, p.Seal()
+}
+
+// lean keeps the findings of a plan small, which are all in memory: what people read is left out, and words that most findings have in
+// common are there once.
+type lean map[string]string
+
+func (l lean) strip(f *finding.Finding) {
+	f.Evidence = nil
+	for _, s := range []*string{&f.Type, &f.Run, &f.Class, &f.Unit, &f.Why, &f.Group} {
+		*s = l.once(*s)
+	}
+	f.Severity, f.Suggested = finding.Severity(l.once(string(f.Severity))), finding.Action(l.once(string(f.Suggested)))
+	for i, a := range f.Actions {
+		f.Actions[i] = finding.Action(l.once(string(a)))
+	}
+}
+
+// maxWords bounds how many words are remembered.
+const maxWords = 1 << 12
+
+func (l lean) once(s string) string {
+	if have, ok := l[s]; ok {
+		return have
+	}
+	if len(l) < maxWords {
+		l[s] = s
+	}
+	return s
 }
 
 // propose asks the Planner and checks that it kept to the contract.

@@ -114,6 +114,7 @@ type Planner interface {
 	Unit
 	// Plan turns decisions into steps without writing anything. work is a scratch directory of the run that outlives the
 	// plan: files that a step moves into place (a rebuilt database) may be prepared there or named for the Writer to make.
+	// The findings of the decisions have no evidence, and are the planner's to use up: the caller looks at nothing but their numbers later.
 	Plan(ctx context.Context, work string, decisions []Decision) (*Proposal, error)
 	// OpenWriter locks the unit for writing. It fails with a hint when the unit is in use.
 	// work is the same directory that Plan was given.

@@ -23,6 +23,9 @@ func (e *Edit) blockInUse(block uint64) (bool, error) {
 	if d.Flags&ext4.GroupBlockUninit != 0 {
 		return e.isMeta(block)
 	}
+	if !e.sums.Metadata { // nothing of the bitmap has to be verified
+		return e.bit(d.BlockBitmap, bit)
+	}
 	if err := e.loadBlocks(d); err != nil {
 		return false, err
 	}
@@ -235,8 +238,21 @@ func (e *Edit) InUse(ino uint32) (bool, error) {
 	if err != nil || d.Flags&ext4.GroupInodeUninit != 0 {
 		return false, err
 	}
+	at := int((ino - 1) % e.sb.InodesPerGroup)
+	if !e.sums.Metadata { // nothing of the bitmap has to be verified
+		return e.bit(d.InodeBitmap, at)
+	}
 	if err := e.loadInodes(d); err != nil {
 		return false, err
 	}
-	return getBit(d.inodes, int((ino-1)%e.sb.InodesPerGroup)), nil
+	return getBit(d.inodes, at), nil
+}
+
+// bit reads one bit of a bitmap.
+func (e *Edit) bit(block uint64, at int) (bool, error) {
+	var b [1]byte
+	if _, err := e.over.readInto(block, at/8, b[:]); err != nil {
+		return false, err
+	}
+	return getBit(b[:], at%8), nil
 }

@@ -35,11 +35,10 @@ func (e *Edit) group(g uint32) (*group, error) {
 	if meta, err := e.isMeta(block); err != nil || !meta {
 		return nil, firstOf(err, damaged("descriptor of group %d in block %d lies where none should be", g, block))
 	}
-	buf, err := e.over.read(block)
-	if err != nil {
+	raw := make([]byte, e.sb.DescSize)
+	if _, err := e.over.readInto(block, off, raw); err != nil {
 		return nil, err
 	}
-	raw := buf[off : off+int(e.sb.DescSize)]
 	d := &group{GroupDesc: ext4.DecodeGroup(raw), raw: raw}
 	d.Group = g
 	if e.usesUninit() {

@@ -22,6 +22,8 @@ type Options struct {
 	// Time, in seconds since 1970, becomes ctime of changed inodes, mtime of changed directories, and all times of new inodes. 0
 	// leaves the times of existing inodes as they are; new inodes then have times 0.
 	Time int64
+	// Forget keeps changed blocks only as they are now: half of the memory, for an edit of which nobody asks for Blocks. Blocks reads them again.
+	Forget bool
 }
 
 // Edit is an open overlay over a file system. It is for one goroutine.
@@ -60,6 +62,7 @@ func Open(fs *ext4.FS, opt Options) (*Edit, error) {
 		return nil, fmt.Errorf("edit %s: %w", fs.Name(), err)
 	}
 	o := newOverlay(fs)
+	o.forget = opt.Forget
 	view, err := ext4.New(o, int64(o.limit)*int64(o.size), fs.Name())
 	if err != nil {
 		return nil, fmt.Errorf("edit %s: %w", fs.Name(), err)

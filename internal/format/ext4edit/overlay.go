@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"sync"
 
 	"fettle/internal/format/ext4"
 )
@@ -25,6 +26,19 @@ type overlay struct {
 	before map[uint64][]byte // every block that was ever written, as the file system has it
 	after  map[uint64][]byte
 	undo   map[uint64][]byte // in an operation: what after held at its begin, nil for nothing; nil outside of one
+	forget bool              // before has no contents
+	lock   sync.Mutex        // of clean
+	clean  [cleanSlots]clean // blocks as the file system has them, which does not change: a block's place is its number modulo the slots
+}
+
+// cleanSlots is how many blocks are kept that were only read: what is edited next is often beside what was edited last, and each edit looks at the
+// same descriptors, bitmaps and directories again.
+const cleanSlots = 256
+
+// clean is a block that was read.
+type clean struct {
+	number uint64
+	data   []byte // nil for none
 }
 
 func newOverlay(fs *ext4.FS) *overlay {
@@ -36,18 +50,42 @@ func newOverlay(fs *ext4.FS) *overlay {
 // read gives a copy of a block.
 func (o *overlay) read(block uint64) ([]byte, error) {
 	buf := make([]byte, o.size)
-	return buf, o.readInto(block, buf)
+	_, err := o.readInto(block, 0, buf)
+	return buf, err
 }
 
-func (o *overlay) readInto(block uint64, buf []byte) error {
+// readInto copies a part of one block, from a byte of it on, as much as p takes. Several goroutines may read as long as none writes.
+func (o *overlay) readInto(block uint64, from int, p []byte) (int, error) {
 	if b, ok := o.after[block]; ok {
-		copy(buf, b)
-		return nil
+		return copy(p, b[from:]), nil
 	}
 	if block >= o.limit {
-		return fmt.Errorf("block %d of %d: %w", block, o.limit, ext4.ErrPastEnd)
+		return 0, fmt.Errorf("block %d of %d: %w", block, o.limit, ext4.ErrPastEnd)
 	}
-	return o.fs.ReadBlock(block, buf)
+	o.lock.Lock()
+	defer o.lock.Unlock()
+	b, err := o.original(block)
+	if err != nil {
+		return 0, err
+	}
+	return copy(p, b[from:]), nil
+}
+
+// original gives a block without what was changed. It holds until the next call and must not be changed; the caller holds the lock.
+func (o *overlay) original(block uint64) ([]byte, error) {
+	c := &o.clean[block%cleanSlots]
+	if c.data != nil && c.number == block {
+		return c.data, nil
+	}
+	buf := c.data
+	if c.data = nil; buf == nil { // what cannot be read must not stay for another block
+		buf = make([]byte, o.size)
+	}
+	if err := o.fs.ReadBlock(block, buf); err != nil {
+		return nil, err
+	}
+	c.number, c.data = block, buf
+	return buf, nil
 }
 
 // write makes a block what buf says; buf is copied.
@@ -56,11 +94,19 @@ func (o *overlay) write(block uint64, buf []byte) error {
 		return invalid("write %d bytes to block %d of %d", len(buf), block, o.limit)
 	}
 	if _, ok := o.before[block]; !ok {
-		b := make([]byte, o.size)
-		if err := o.fs.ReadBlock(block, b); err != nil {
+		o.lock.Lock()
+		b, err := o.original(block)
+		switch {
+		case err != nil:
+		case o.forget:
+			o.before[block] = nil
+		default:
+			o.before[block] = bytes.Clone(b)
+		}
+		o.lock.Unlock()
+		if err != nil {
 			return err
 		}
-		o.before[block] = b
 	}
 	if o.undo != nil {
 		if _, ok := o.undo[block]; !ok {
@@ -102,7 +148,6 @@ func (o *overlay) ReadAt(p []byte, off int64) (int, error) {
 	if off < 0 {
 		return 0, invalid("read at %d", off)
 	}
-	buf := []byte(nil)
 	for n := 0; n < len(p); {
 		at := off + int64(n)
 		if at >= end {
@@ -117,13 +162,11 @@ func (o *overlay) ReadAt(p []byte, off int64) (int, error) {
 			n += k
 			continue
 		}
-		if buf == nil {
-			buf = make([]byte, o.size)
-		}
-		if err := o.readInto(block, buf); err != nil {
+		k, err := o.readInto(block, in, p[n:])
+		if err != nil {
 			return n, err
 		}
-		n += copy(p[n:], buf[in:])
+		n += k
 	}
 	return len(p), nil
 }
@@ -133,8 +176,8 @@ const maxRead = 1 << 12
 
 // readRun reads a block that was changed, or as many as follow that were not. It gives the bytes read.
 func (o *overlay) readRun(block uint64, p []byte) (int, error) {
-	if b, ok := o.after[block]; ok {
-		return copy(p[:o.size], b), nil
+	if _, ok := o.after[block]; ok || len(p) == o.size {
+		return o.readInto(block, 0, p[:o.size])
 	}
 	n := 1
 	for n*o.size < len(p) {
@@ -150,8 +193,15 @@ func (o *overlay) readRun(block uint64, p []byte) (int, error) {
 func (o *overlay) changed() []Block {
 	var list []Block
 	for _, n := range slices.Sorted(maps.Keys(o.after)) {
-		if !bytes.Equal(o.before[n], o.after[n]) {
-			list = append(list, Block{Number: n, Before: bytes.Clone(o.before[n]), After: bytes.Clone(o.after[n])})
+		was := o.before[n]
+		if o.forget {
+			was = make([]byte, o.size)
+			if o.fs.ReadBlock(n, was) != nil {
+				continue // it could be read before it was changed: the input is going away, which lowering meets as well
+			}
+		}
+		if !bytes.Equal(was, o.after[n]) {
+			list = append(list, Block{Number: n, Before: bytes.Clone(was), After: bytes.Clone(o.after[n])})
 		}
 	}
 	return list

@@ -65,7 +65,7 @@ type spareKey struct {
 // doing is the decision that is being carried out.
 type doing struct {
 	f     *finding.Finding
-	d     detail
+	d     *detail
 	act   finding.Action
 	root  int // the finding that the group began with
 	rank  int
@@ -98,7 +98,7 @@ func (u *unit) Plan(ctx context.Context, work string, decisions []store.Decision
 				"); have it corrected by e2fsck of the Lustre distribution first"), nil
 		}
 	}
-	mdts, err := u.edit(files, ext4edit.Options{AllowReadOnlyMount: true})
+	mdts, err := u.edit(files, ext4edit.Options{AllowReadOnlyMount: true, Forget: true})
 	if errors.Is(err, ext4edit.ErrRefused) {
 		return refuseAll(decisions, err.Error()), nil
 	}
@@ -126,6 +126,7 @@ func (u *unit) Plan(ctx context.Context, work string, decisions []store.Decision
 		if err := p.decide(&list[i]); err != nil {
 			return nil, err
 		}
+		list[i].d = nil // memory for what the plan becomes
 		meter.Did(1, 0)
 	}
 	meter.End()

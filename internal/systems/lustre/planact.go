@@ -12,10 +12,10 @@ import (
 // act does what was decided about one finding and says what it leads to.
 func (p *planner) act() (string, error) {
 	x := p.doing
-	if at, ok := p.objectPlace(&x.d); ok && p.denied[at] == x.d.FID && x.d.FID != "" && takesForObject(x.f.Class) {
+	if at, ok := p.objectPlace(x.d); ok && p.denied[at] == x.d.FID && x.d.FID != "" && takesForObject(x.f.Class) {
 		return "", left("inode %d of MDT%04x turned out not to be %s: check again after the repair", at.ino, p.u.indexes[at.mdt], x.d.FID)
 	}
-	if at, ok := p.objectPlace(&x.d); ok && p.gone[at] {
+	if at, ok := p.objectPlace(x.d); ok && p.gone[at] {
 		return "put right together with what caused it: the object is no more", nil
 	}
 	result, err := p.actClass(x)
@@ -87,7 +87,7 @@ func (p *planner) actEntry(x *doing) (string, error) {
 	case DuplicateFID:
 		return p.duplicates(x)
 	case DotdotMismatch:
-		at, ok := p.objectPlace(&x.d)
+		at, ok := p.objectPlace(x.d)
 		if !ok {
 			return "", left("its MDT was not given")
 		}
@@ -228,7 +228,7 @@ func (p *planner) direntFID(x *doing, fid string) (string, error) {
 
 // inodeFID sets the FID that an inode says it has.
 func (p *planner) inodeFID(x *doing, text string) (string, error) {
-	at, ok := p.objectPlace(&x.d)
+	at, ok := p.objectPlace(x.d)
 	fid, err := lustre.ParseFID(text)
 	if !ok || err != nil {
 		return "", left("it is not known which FID the inode should have")
@@ -277,7 +277,7 @@ func (p *planner) flagLMA(at place, set, clear uint32) error {
 
 // linkCount sets a link count.
 func (p *planner) linkCount(x *doing) (string, error) {
-	at, ok := p.objectPlace(&x.d)
+	at, ok := p.objectPlace(x.d)
 	if !ok {
 		return "", left("its MDT was not given")
 	}

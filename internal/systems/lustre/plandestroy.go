@@ -42,7 +42,7 @@ func (p *planner) sharers(list []doing) error {
 					p.avoid[at.mdt] = append(p.avoid[at.mdt], at.ino)
 				}
 			}
-		} else if at, ok := p.objectPlace(&x.d); ok {
+		} else if at, ok := p.objectPlace(x.d); ok {
 			asked[at.mdt] = append(asked[at.mdt], at.ino)
 		}
 	}
@@ -82,7 +82,7 @@ func (p *planner) ownBlocks(at place) error {
 
 // destroy frees an object that no name leads to.
 func (p *planner) destroy(x *doing) (string, error) {
-	at, fid, err := p.object(&x.d)
+	at, fid, err := p.object(x.d)
 	if err != nil {
 		return "", err
 	}

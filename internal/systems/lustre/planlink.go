@@ -82,7 +82,7 @@ func (p *planner) putLinkEA(at place, names []lustre.Link, overflow uint32) erro
 
 // relink writes a link EA anew from the names of the object.
 func (p *planner) relink(x *doing) (string, error) {
-	at, fid, err := p.object(&x.d)
+	at, fid, err := p.object(x.d)
 	if err != nil {
 		return "", err
 	}
@@ -136,7 +136,7 @@ func (p *planner) detailLinks(ds []mdtrecord.Link) ([]lustre.Link, error) {
 
 // renameToLinkEA gives an object the name that its link EA tells, and takes away the one that it does not know.
 func (p *planner) renameToLinkEA(x *doing) (string, error) {
-	at, fid, err := p.object(&x.d)
+	at, fid, err := p.object(x.d)
 	if err != nil {
 		return "", err
 	}
@@ -202,7 +202,7 @@ func (p *planner) rename(at place, fid lustre.FID, old *namedEntry, dir place, n
 
 // actName moves and renames.
 func (p *planner) actName(x *doing) (string, error) {
-	at, fid, err := p.object(&x.d)
+	at, fid, err := p.object(x.d)
 	if err != nil {
 		return "", err
 	}
@@ -254,7 +254,7 @@ func (p *planner) numberShard(x *doing, e *namedEntry) (string, error) {
 	if err := p.set(e.dir.mdt, mdtrecord.NameAddr(e.dir.ino, e.name), nil, "name in "+p.dirText(e.dir)); err != nil {
 		return "", err
 	}
-	at, _, err := p.object(&x.d)
+	at, _, err := p.object(x.d)
 	if err != nil {
 		return "", err
 	}

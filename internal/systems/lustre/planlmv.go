@@ -114,7 +114,7 @@ func (p *planner) shardOf(master place, v *lustre.LMV, name string) (place, erro
 
 // masterLMV makes the layout of a master from its shards. The hash that most of them tell is right.
 func (p *planner) masterLMV(x *doing) (string, error) {
-	at, _, err := p.object(&x.d)
+	at, _, err := p.object(x.d)
 	if err != nil {
 		return "", err
 	}
@@ -171,7 +171,7 @@ func (p *planner) masterLMV(x *doing) (string, error) {
 
 // shardLMV makes the layout of a shard from that of the master.
 func (p *planner) shardLMV(x *doing) (string, error) {
-	at, _, err := p.object(&x.d)
+	at, _, err := p.object(x.d)
 	if err != nil {
 		return "", err
 	}

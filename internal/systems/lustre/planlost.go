@@ -192,7 +192,7 @@ func (p *planner) stripe(at place, e *namedEntry) error {
 
 // actStripe makes an empty shard for which the master has no name.
 func (p *planner) actStripe(x *doing) (string, error) {
-	master, _, err := p.object(&x.d)
+	master, _, err := p.object(x.d)
 	if err != nil {
 		return "", err
 	}

@@ -248,7 +248,7 @@ func (p *planner) fileIndex(at place, fid lustre.FID) error {
 
 // actTarget puts right what a target keeps for itself.
 func (p *planner) actTarget(x *doing) (string, error) {
-	at, fid, err := p.object(&x.d)
+	at, fid, err := p.object(x.d)
 	if err != nil {
 		return "", err
 	}

@@ -29,10 +29,11 @@ func (p *planner) order(decisions []store.Decision) ([]doing, error) {
 	for i := range decisions {
 		f := &decisions[i].Finding
 		x := &list[i]
-		*x = doing{f: f, act: decisions[i].Action, root: f.Seq, rank: ranksOf[f.Class]}
-		if err := json.Unmarshal(f.Detail, &x.d); err != nil {
+		*x = doing{f: f, d: new(detail), act: decisions[i].Action, root: f.Seq, rank: ranksOf[f.Class]}
+		if err := json.Unmarshal(f.Detail, x.d); err != nil {
 			return nil, fmt.Errorf("the detail of finding %d cannot be read: %w", f.Seq, err)
 		}
+		f.Detail = nil // with many findings it matters that this is not in memory twice
 		if f.CausedBy != nil {
 			x.root = *f.CausedBy
 			if r, ok := roots[x.root]; ok {
@@ -86,13 +87,13 @@ func (p *planner) foresee(x *doing) {
 	}
 	switch {
 	case x.f.Class == AgentStale && x.act == finding.Discard:
-		if at, ok := p.objectPlace(&x.d); ok {
+		if at, ok := p.objectPlace(x.d); ok {
 			p.spare[spareKey{at.mdt, fid}] = at.ino
 		}
 	case x.f.Class == DanglingName && (x.act != Remove || p.ofShard(x)):
 		p.dangles[fid] = waiting{x.d.Entry, x.f.Seq}
 	case x.f.Class == IndexMissing || x.f.Class == IndexStale && x.d.WantInode != 0:
-		if at, ok := p.objectPlace(&x.d); ok {
+		if at, ok := p.objectPlace(x.d); ok {
 			p.world.known[fid] = at
 		}
 	}

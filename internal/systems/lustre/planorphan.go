@@ -11,7 +11,7 @@ import (
 
 // reattach gives an object the names back that its link EA tells of. Where none is free it goes to lost+found.
 func (p *planner) reattach(x *doing) (string, error) {
-	at, fid, err := p.object(&x.d)
+	at, fid, err := p.object(x.d)
 	if err != nil {
 		return "", err
 	}
@@ -199,7 +199,7 @@ func (p *planner) freeLostName(dir place, n lustre.LostName) (string, error) {
 
 // quarantine gives an object a name in lost+found.
 func (p *planner) quarantine(x *doing) (string, error) {
-	at, fid, err := p.object(&x.d)
+	at, fid, err := p.object(x.d)
 	if err != nil {
 		return "", err
 	}
@@ -281,7 +281,7 @@ func (p *planner) layoutFID(at place) (lustre.FID, bool) {
 
 // forgetLost corrects link EA and link count of a file that is not to get a lost name back.
 func (p *planner) forgetLost(x *doing) (string, error) {
-	at, fid, err := p.object(&x.d)
+	at, fid, err := p.object(x.d)
 	if err != nil {
 		return "", err
 	}

@@ -49,7 +49,7 @@ func (p *planner) changeFID(x *doing) (string, error) {
 	if x.act == Keep {
 		return "left to a person", nil
 	}
-	at, fid, err := p.object(&x.d)
+	at, fid, err := p.object(x.d)
 	if err != nil {
 		return "", err
 	}

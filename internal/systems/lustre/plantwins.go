@@ -12,7 +12,7 @@ import (
 // duplicates is about inodes that have the FID of another one. Names that lead to them tell who they are, and those were dealt with
 // first. What nobody knows gets a FID of its own and a name in lost+found, if all witnesses mean one inode or somebody asks for it.
 func (p *planner) duplicates(x *doing) (string, error) {
-	right, ok := p.objectPlace(&x.d)
+	right, ok := p.objectPlace(x.d)
 	if !ok {
 		return "", left("its MDT was not given")
 	}

@@ -1,6 +1,7 @@
 package lustre
 
 import (
+	"bytes"
 	"encoding/binary"
 	"hash/fnv"
 	"sync"
@@ -118,8 +119,16 @@ func (w *world) entry(mdt int, dir uint32, at int64) written {
 func (w *world) rawEntry(mdt int, at int64) []byte {
 	fs := w.targets[mdt].fs
 	size := int64(fs.Super().BlockSize)
-	buf := make([]byte, size)
-	if at < 0 || fs.ReadBlock(uint64(at/size), buf) != nil {
+	if at < 0 {
+		return nil
+	}
+	block := entryBlocks.Get().(*[]byte)
+	defer entryBlocks.Put(block)
+	if int64(cap(*block)) < size {
+		*block = make([]byte, size)
+	}
+	buf := (*block)[:size]
+	if fs.ReadBlock(uint64(at/size), buf) != nil {
 		return nil
 	}
 	e := buf[at%size:]
@@ -129,8 +138,11 @@ func (w *world) rawEntry(mdt int, at int64) []byte {
 	if n := int(binary.LittleEndian.Uint16(e[ext4.DirentRecLen:])); n >= ext4.DirentMin && n <= len(e) {
 		e = e[:n]
 	}
-	return e
+	return bytes.Clone(e)
 }
+
+// entryBlocks are blocks for rawEntry, which is called for each record that is looked at again.
+var entryBlocks = sync.Pool{New: func() any { return new([]byte) }}
 
 // fidAt gives the FID that an inode says it has.
 func (w *world) fidAt(p place) (lustre.FID, bool) {
