@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sys/unix"
 )
 
@@ -189,6 +190,45 @@ func TestNotBackup(t *testing.T) {
 		if ok, err := Recognize(save(t, c.b)); ok || err != nil {
 			t.Errorf("%s is recognised: %v, %v", c.name, ok, err)
 		}
+	}
+}
+
+// An archive that unpacks to members without end is given up; the same is read if it is not packed.
+func TestBomb(t *testing.T) {
+	one := archive(t, file("ROOT/a", ""))[:512]
+	path := filepath.Join(t.TempDir(), "bomb")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	z, err := zstd.NewWriter(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 * minBomb / 1024 {
+		if _, err := z.Write(bytes.Repeat(one, 1024)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(z.Close(), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	r, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	n := 0
+	for err == nil {
+		_, err = r.Next()
+		n++
+	}
+	if !errors.Is(err, ErrBomb) || n != minBomb {
+		t.Errorf("%d members, %v", n, err)
+	}
+	r.Stop()
+	if err := r.Close(); err != nil {
+		t.Errorf("after a stop: %v", err)
 	}
 }
 

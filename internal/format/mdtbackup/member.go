@@ -14,6 +14,8 @@ var (
 	ErrNotBackup = errors.New("neither a tar archive nor a directory")
 	// ErrCutOff is for an archive that ends before its end mark.
 	ErrCutOff = errors.New("the archive ends early")
+	// ErrBomb is for a compressed archive that unpacks to more members than any backup could be packed into so few bytes.
+	ErrBomb = errors.New("it unpacks to more than any backup does")
 	// ErrPacked is for a compression that cannot be read.
 	ErrPacked = errors.New("compressed in a way that cannot be read here")
 )
@@ -80,6 +82,8 @@ type Reader interface {
 	Done() int64
 	// Odd tells how many members were left out, and why the first one was.
 	Odd() (n int64, first string)
+	// Stop lets a Next or Content that is running fail soon, however much it has to skip. Any goroutine may call it, and the reader is of no use afterwards.
+	Stop()
 	Close() error
 }
 

@@ -12,6 +12,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -40,6 +41,8 @@ type tarReader struct {
 	tr     *tar.Reader
 	name   string
 	last   string // path of the member before, for errors
+	packed bool
+	count  int64 // members so far
 }
 
 // openTar opens an archive.
@@ -85,6 +88,7 @@ func (r *tarReader) begin() error {
 	if unpacked == nil {
 		r.in = newStream(r.f, r.f)
 	} else {
+		r.packed = true
 		r.in = newStream(unpacked, nil)
 	}
 	block, err := r.in.b.Peek(512)
@@ -134,6 +138,9 @@ func (r *tarReader) Next() (*Member, error) {
 			return nil, r.fail(err)
 		}
 		r.last = h.Name
+		if r.count++; r.count >= minBomb && r.packed && r.Done() < r.count {
+			return nil, fmt.Errorf("%s: %d members from %d bytes: %w", r.name, r.count, r.Done(), ErrBomb)
+		}
 		m, why := r.member(h)
 		switch {
 		case h.Typeflag == typeMulti:
@@ -223,23 +230,39 @@ func (r *tarReader) Done() int64 {
 	return at
 }
 
+// minBomb is from how many members on a compressed archive must have a byte for each. What differs between members, names and FIDs, takes more.
+const minBomb = 1 << 18
+
+// Stop implements Reader. What is unpacked to be skipped can be without end.
+func (r *tarReader) Stop() {
+	r.in.stopped.Store(true)
+	r.f.Close() // reading from it fails then; Close is told that it was closed
+}
+
 // Close implements Reader.
 func (r *tarReader) Close() error {
 	if r.unpack != nil {
 		r.unpack.Close() // it only gives memory back
 	}
-	return r.f.Close()
+	if err := r.f.Close(); !errors.Is(err, os.ErrClosed) {
+		return err
+	}
+	return nil
 }
 
 // stream is what archive/tar reads from. It can skip, and it knows whether the end came without an end mark.
 type stream struct {
-	r     io.Reader
-	seek  io.Seeker // nil for one that has to be read
-	b     *bufio.Reader
-	at    int64
-	ended bool
-	zero  bool // the last thing that was read is a block of zeros where a header should be
+	r       io.Reader
+	seek    io.Seeker // nil for one that has to be read
+	b       *bufio.Reader
+	at      int64
+	ended   bool
+	stopped atomic.Bool
+	zero    bool // the last thing that was read is a block of zeros where a header should be
 }
+
+// skipPiece is how much is skipped before it is asked whether to stop.
+const skipPiece = 64 << 20
 
 func newStream(r io.Reader, seek io.Seeker) *stream {
 	return &stream{r: r, seek: seek, b: bufio.NewReaderSize(r, 1<<18)}
@@ -278,7 +301,16 @@ func (s *stream) Seek(off int64, whence int) (int64, error) {
 		s.at += off
 		return s.at, nil
 	}
-	n, err := io.CopyN(io.Discard, s.b, off)
-	s.at += n
-	return s.at, notEOF(err)
+	for off > 0 {
+		if s.stopped.Load() {
+			return s.at, os.ErrClosed
+		}
+		n, err := io.CopyN(io.Discard, s.b, min(off, skipPiece))
+		s.at += n
+		off -= n
+		if err != nil {
+			return s.at, notEOF(err)
+		}
+	}
+	return s.at, nil
 }

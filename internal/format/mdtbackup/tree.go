@@ -280,6 +280,9 @@ func (r *treeReader) Content(most int64) ([]byte, error) {
 // Done implements Reader.
 func (r *treeReader) Done() int64 { return 0 }
 
+// Stop implements Reader: of a directory nothing takes long.
+func (r *treeReader) Stop() {}
+
 // Close implements Reader.
 func (r *treeReader) Close() error {
 	var errs []error

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -76,7 +77,7 @@ func layOut(ctx context.Context, path string, fi os.FileInfo, r mdtbackup.Reader
 // backupFault says what can be done about a backup that cannot be read.
 func backupFault(path string, err error) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return err
+		return &fault.Error{Op: "open", Where: path, Err: errors.New("stopped while the backup was read"), Kind: fault.Cancelled}
 	}
 	hint := ""
 	switch {
@@ -90,11 +91,22 @@ func backupFault(path string, err error) error {
 		hint = "give the archive that was made at the top of the target (tar -C MOUNTPOINT ... .), or the directory with ROOT and CONFIGS in it"
 	case errors.Is(err, os.ErrPermission):
 		hint = "run as root, who alone may read all of a target and its attributes trusted.*"
-	case errors.Is(err, unix.ENOSPC):
+	case errors.Is(err, mdtbackup.ErrBomb):
+		hint = "look at it with tar -tv; if it is a backup all the same, unpack it and give the tar archive"
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, mdtimage.ErrNoSpace):
 		hint = "set TMPDIR to a directory with more room: a backup takes some 1.1 KiB for each object there while it is open"
 	}
-	return &fault.Error{Op: "open", Where: path, Err: err, Hint: hint}
+	return &fault.Error{Op: "open", Where: path, Err: pathless{err, path}, Hint: hint}
 }
+
+// pathless is an error without the path that it begins with, which the error around it tells.
+type pathless struct {
+	error
+	path string
+}
+
+func (e pathless) Error() string { return strings.TrimPrefix(e.error.Error(), e.path+": ") }
+func (e pathless) Unwrap() error { return e.error }
 
 // isBackup tells whether something is a file-level backup of an MDT.
 func isBackup(path string, fi os.FileInfo) (bool, error) {

@@ -62,10 +62,7 @@ func imageFault(path string, err error) error {
 	if !errors.Is(err, ext4.ErrNotExt4) {
 		return fault.Opening(path, err, placesHint)
 	}
-	if inner := errors.Unwrap(err); inner != nil {
-		err = inner // without the path
-	}
-	return fault.Opening(path, err, ldiskfsHint)
+	return fault.Opening(path, pathless{err, path}, ldiskfsHint)
 }
 
 // admit refuses content that cannot be trusted.

@@ -132,6 +132,9 @@ func (f *finisher) target(link int) (ino uint32, typ uint8) {
 func (f *finisher) begin() (err error) {
 	n := f.nodes[f.node]
 	f.subdirs = 0
+	if err := f.space.take(mkldiskfs.BlockSize); err != nil {
+		return err
+	}
 	f.stream, err = f.img.StreamDir(n.ino, f.img.Generation(n.ino), mkldiskfs.Entry{Ino: n.up})
 	return err
 }
@@ -177,6 +180,9 @@ func (f *finisher) write(r record) error {
 	}
 	if e.Type == ext4.TypeDir {
 		f.subdirs++
+	}
+	if err := f.space.take(int64(ext4.DirentHeader + len(e.Name))); err != nil {
+		return err
 	}
 	return f.stream.Add(e)
 }

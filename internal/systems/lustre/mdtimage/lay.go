@@ -31,6 +31,8 @@ type Options struct {
 	Dir string
 	// Progress is told now and then how many members and bytes of the archive were read since the last time; nil for nobody.
 	Progress func(members, bytes int64)
+
+	free func() (free, size int64, err error) // for tests: the space where the image lies
 }
 
 const (
@@ -106,6 +108,7 @@ type layer struct {
 	content  int64 // bytes that were kept
 	lma, top bool
 	clashes  tally // names of a directory and of something else
+	space    space // of the place where the image lies
 	cut      tally // attributes that were left out or cut off
 	lost     tally // hard links to nothing
 }
@@ -128,6 +131,10 @@ func Lay(ctx context.Context, r mdtbackup.Reader, opt Options) (_ *Image, err er
 	defer func() { err = errors.Join(err, l.names.close()) }()
 	if l.out.f, err = tempFile(opt.Dir); err != nil {
 		return nil, err
+	}
+	l.space.left = func() (free, size int64, err error) { return freeAt(l.out.f) }
+	if opt.free != nil {
+		l.space.left = opt.free
 	}
 	if l.out.origins, err = newOrigins(opt.Dir); err != nil {
 		return nil, errors.Join(err, l.out.f.Close())
@@ -170,23 +177,26 @@ func (l *layer) lay(ctx context.Context) (err error) {
 
 // members takes all members.
 func (l *layer) members(ctx context.Context) error {
+	defer context.AfterFunc(ctx, l.r.Stop)()
 	done := int64(0)
 	for n := int64(1); ; n++ {
 		m, err := l.r.Next()
 		if err == io.EOF {
 			return nil
 		}
-		if err != nil {
-			return err
-		}
-		if err := l.take(m); err != nil {
-			return fmt.Errorf("lay out %.500q: %w", m.Path(), err)
-		}
-		if n%512 != 0 {
-			continue
+		if err == nil {
+			if err = l.take(m); err != nil {
+				err = fmt.Errorf("lay out %.500q: %w", m.Path(), err)
+			}
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
+		}
+		if err != nil {
+			return err
+		}
+		if n%512 != 0 {
+			continue
 		}
 		if l.opt.Progress != nil {
 			at := l.r.Done()
@@ -198,8 +208,13 @@ func (l *layer) members(ctx context.Context) error {
 
 // take takes one member.
 func (l *layer) take(m *mdtbackup.Member) error {
+	takes := int64(inodeSize + 64)
 	for _, x := range m.Xattrs {
 		l.lma = l.lma || x.Name == "lma"
+		takes += int64(len(x.Value))
+	}
+	if err := l.space.take(takes); err != nil {
+		return err
 	}
 	last := len(m.Parts) - 1
 	if last < 0 {

@@ -1,6 +1,7 @@
 package mdtimage
 
 import (
+	"context"
 	"cmp"
 	"errors"
 	"fmt"
@@ -38,7 +39,72 @@ func (l *list) Content(most int64) ([]byte, error) {
 }
 func (l *list) Done() int64          { return 0 }
 func (l *list) Odd() (int64, string) { return 0, "" }
+func (l *list) Stop()                {}
 func (l *list) Close() error         { return nil }
+
+// endless is a backup with a member that is skipped for ever, unless it is stopped.
+type endless struct {
+	list
+	stop, in chan struct{}
+}
+
+func (e *endless) Next() (*mdtbackup.Member, error) {
+	close(e.in)
+	<-e.stop
+	return nil, io.ErrUnexpectedEOF
+}
+func (e *endless) Stop() { close(e.stop) }
+
+// A member that takes for ever to be skipped can be stopped, and the error says that it was.
+func TestStopped(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	e := &endless{stop: make(chan struct{}), in: make(chan struct{})}
+	go func() {
+		<-e.in
+		cancel()
+	}()
+	if _, err := Lay(ctx, e, Options{Dir: t.TempDir()}); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
+// An image is given up before it fills the place where it lies, by inodes, by attributes and by directories.
+func TestSpace(t *testing.T) {
+	big := mdtbackup.Xattr{Name: "big", Value: make([]byte, 60<<10)}
+	for name, one := range map[string]func(i int) *mdtbackup.Member{
+		"inodes":      func(i int) *mdtbackup.Member { return member("ROOT/a") },
+		"attributes":  func(i int) *mdtbackup.Member { m := member("ROOT/a"); m.Xattrs = append(m.Xattrs, big); return m },
+		"directories": func(i int) *mdtbackup.Member { return member(fmt.Sprintf("ROOT/%d/", i)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := &many{one: one}
+			asked := 0
+			opt := Options{Dir: t.TempDir(), free: func() (int64, int64, error) {
+				asked++
+				return int64(60-10*asked) << 20, 400 << 20, nil // 20 MiB of it are for others
+			}}
+			_, err := Lay(t.Context(), l, opt)
+			if !errors.Is(err, ErrNoSpace) || asked != 4 || !strings.Contains(err.Error(), "20 MiB are free, of which 20 stay for others") {
+				t.Errorf("asked %d times: %v", asked, err)
+			}
+			if l.n > 40000 {
+				t.Errorf("%d members were taken", l.n)
+			}
+		})
+	}
+}
+
+// many is a backup that does not end.
+type many struct {
+	list
+	n   int
+	one func(i int) *mdtbackup.Member
+}
+
+func (l *many) Next() (*mdtbackup.Member, error) {
+	l.n++
+	return l.one(l.n), nil
+}
 
 func parts(path string) []string {
 	if path == "" {
