@@ -76,7 +76,7 @@ func (a *App) recognize(text, path string) (store.System, error) {
 
 // exampleOf is the location text with a system in front.
 func (a *App) exampleOf(text string) string {
-	if len(a.Systems) == 0 {
+	if len(a.Systems) != 1 {
 		return "SYSTEM:" + text
 	}
 	return a.Systems[0].Name() + ":" + text

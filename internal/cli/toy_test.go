@@ -182,8 +182,19 @@ func (u *toyUnit) judge(line string, objects map[string]bool) (finding.Finding, 
 	return finding.Finding{}, false
 }
 
+// toyLine is the line that a finding is about.
+func toyLine(f *finding.Finding) string {
+	switch f.Class {
+	case "toy/dangling":
+		return "ref " + *f.Path + " " + f.Subject
+	case "toy/odd":
+		return "odd " + f.Subject
+	}
+	return f.Subject
+}
+
 func (u *toyUnit) Confirm(_ context.Context, f *finding.Finding) (bool, error) {
-	return u.has(f.Evidence[0].Says)
+	return u.has(toyLine(f))
 }
 
 func (u *toyUnit) Choices(_ context.Context, fs iter.Seq2[finding.Finding, error]) (string, []store.Choice, error) {
@@ -216,7 +227,7 @@ func (u *toyUnit) Plan(_ context.Context, _ string, ds []store.Decision) (*store
 	}
 	p.Loss.Unit = "refs"
 	for i, d := range ds {
-		line := d.Finding.Evidence[0].Says
+		line := toyLine(&d.Finding)
 		s := store.Step{ID: i + 1, Title: string(d.Action) + " " + d.Finding.Subject, Findings: []int{d.Finding.Seq}}
 		out := store.Outcome{Seq: d.Finding.Seq, Action: d.Action, Result: "removed"}
 		switch d.Action {

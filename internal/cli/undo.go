@@ -61,7 +61,7 @@ completed by calling it again, and so is a repair that was interrupted and is no
 }
 
 // findRepaired finds the run whose repair is to be taken back. A repair ends with a second check, and people check once more: "last"
-// means the newest run that has a plan of its own, or else the newest repair of the same store, taken back or not. A repair behind
+// means the newest run if something of its own plan was applied, or else the newest repair of the same store, taken back or not. A repair behind
 // one that was taken back is never meant.
 func (a *App) findRepaired(name string) (*runs.Run, error) {
 	r, err := a.findRun(name)
@@ -72,7 +72,7 @@ func (a *App) findRepaired(name string) (*runs.Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	if st.State != repair.None {
+	if st.State != repair.None && st.State != repair.PlannedState {
 		return r, nil
 	}
 	dir, err := a.runsDir()

@@ -103,7 +103,9 @@ func (d *deciding) take(ctx context.Context, f *finding.Finding) error {
 		d.out.Parked = append(d.out.Parked, f.Seq)
 	default:
 		d.out.Findings = append(d.out.Findings, line)
-		d.decided = append(d.decided, store.Decision{Finding: *f, Action: line.Action})
+		kept := *f
+		kept.Evidence = nil // it is for people, and takes most of the room
+		d.decided = append(d.decided, store.Decision{Finding: kept, Action: line.Action})
 	}
 	return nil
 }

@@ -85,12 +85,10 @@ func Make(ctx context.Context, cfg MakeConfig) (*Plan, error) {
 	return p, p.Seal()
 }
 
-// lean keeps the findings of a plan small, which are all in memory: what people read is left out, and words that most findings have in
-// common are there once.
+// lean keeps the findings of a plan small, which are all in memory: words that most of them have in common are there once.
 type lean map[string]string
 
 func (l lean) strip(f *finding.Finding) {
-	f.Evidence = nil
 	for _, s := range []*string{&f.Type, &f.Run, &f.Class, &f.Unit, &f.Why, &f.Group} {
 		*s = l.once(*s)
 	}

@@ -88,7 +88,7 @@ func backupFault(path string, err error) error {
 	case errors.Is(err, mdtimage.ErrNoAttributes):
 		hint = "make the backup with tar --xattrs --xattrs-include='trusted.*'; of a directory these attributes can be read by root only, and tar has to extract them with the same options"
 	case errors.Is(err, mdtimage.ErrNoTarget):
-		hint = "give the archive that was made at the top of the target (tar -C MOUNTPOINT ... .), or the directory with ROOT and CONFIGS in it"
+		hint = "give the archive that was made at the top of the target (tar -C MOUNTPOINT ... .), or the directory with ROOT and CONFIGS in it; images in a directory are given one by one, with commas: lustre:mdt0.img,mdt1.img"
 	case errors.Is(err, os.ErrPermission):
 		hint = "run as root, who alone may read all of a target and its attributes trusted.*"
 	case errors.Is(err, mdtbackup.ErrBomb):
