@@ -2,6 +2,8 @@
 // file without a name, so that everything that reads targets reads backups as well.
 //
 //	lay.go     members become inodes as they come, and records of names
+//	keep.go    what is kept of contents and attributes
+//	space.go   the place where it lies is not filled
 //	names.go   records of names are sorted within a budget of memory, on disk if need be
 //	finish.go  sorted names become directories; hard links find what they are further names of
 //	origin.go  which path an inode stands for

@@ -1,8 +1,8 @@
 package mdtimage
 
 import (
-	"context"
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
