@@ -80,8 +80,10 @@ func (a *App) status(r *runs.Run) error {
 	if c := st.Checkpoint; c != nil && st.State != runs.Finished {
 		a.print("checkpoint  %s ago", durationText(time.Since(c.Saved).Seconds()))
 	}
-	if sum, err := r.Summary(); err == nil {
+	if sum, err := r.Summary(); err == nil && sum.State == runs.Finished {
 		a.print("verdict     %s, %s", sum.Verdict, say.Count(sum.Findings, "finding"))
+	} else if err == nil {
+		a.print("verdict     %s: not finished, %s so far", sum.Verdict, say.Count(sum.Findings, "finding"))
 	} else if st.Findings > 0 {
 		a.print("found       %s so far", say.Count(st.Findings, "finding"))
 	}

@@ -23,7 +23,7 @@ func builtins() []command {
 		{name: "cd", usage: "[PATH]", short: "change the current directory (to the root without a path)", most: 1, paths: true, json: true, run: cd},
 		{name: "pwd", short: "show the current directory", run: pwd},
 		{name: "help", usage: "[COMMAND|paths]", short: "list the commands, or explain one", most: 1, run: help},
-		{name: "exit", short: "leave the shell (also: Ctrl-D)", run: func(context.Context, *Shell, []string) error { return ErrExit }},
+		{name: "exit", short: "leave the shell (also: quit, Ctrl-D)", run: func(context.Context, *Shell, []string) error { return ErrExit }},
 	}
 }
 

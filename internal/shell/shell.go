@@ -83,6 +83,9 @@ func (s *Shell) viewCommands() []command {
 }
 
 func (s *Shell) command(name string) (command, bool) {
+	if name == "quit" || name == "q" {
+		name = "exit"
+	}
 	for _, c := range s.cmds {
 		if c.name == name {
 			return c, true

@@ -122,8 +122,10 @@ func TestErrorKinds(t *testing.T) {
 	if h := fault.Hints(err); len(h) != 1 || h[0] != "ls a shows what is there" {
 		t.Errorf("hints %q", h)
 	}
-	if _, _, err = run(t, Config{}, "exit"); !errors.Is(err, ErrExit) {
-		t.Errorf("exit: %v", err)
+	for _, word := range []string{"exit", "quit", "q"} {
+		if _, _, err = run(t, Config{}, word); !errors.Is(err, ErrExit) {
+			t.Errorf("%s: %v", word, err)
+		}
 	}
 }
 

@@ -283,7 +283,10 @@ func (v *view) cmdLMV(ctx context.Context, c store.BrowseCall) error {
 	}
 	for _, sh := range s.shards {
 		fid, _ := v.fidAt(sh.at)
-		says, _ := lustre.Describe(lustre.XattrLMV, v.attribute(sh.at, "lmv"))
+		says := "it has no LMV, which a shard must have"
+		if b := v.attribute(sh.at, "lmv"); b != nil {
+			says, _ = lustre.Describe(lustre.XattrLMV, b)
+		}
 		if _, err := fmt.Fprintf(c.Out, "%d: %v %s inode %d: %s\n", sh.index, fid, v.targets[sh.at.mdt].name(), sh.at.ino, says); err != nil {
 			return err
 		}
