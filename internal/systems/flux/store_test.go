@@ -157,17 +157,6 @@ func (b *bench) repaired(policy ...string) []finding.Finding {
 	return fs
 }
 
-// said is what the plan says about each finding: "class path: result".
-func (b *bench) said() []string {
-	var out []string
-	for _, u := range b.plan.Units {
-		for _, o := range u.Outcomes {
-			out = append(out, fmt.Sprintf("%d %s %s", o.Seq, o.Action, o.Result))
-		}
-	}
-	return out
-}
-
 // brief is a finding in one line: class without "flux/", path or subject, bad indexes.
 func brief(f *finding.Finding) string {
 	s := strings.TrimPrefix(f.Class, "flux/") + " "
