@@ -20,11 +20,16 @@ func (j *judge) absent() {
 		n := &j.names[i]
 		switch {
 		case lost && (n.mdt != nameless.mdt || n.ino == nameless.ino):
-			if t := j.tenant(n.mdt, n.ino); n.mdt == nameless.mdt || t != nil && t.agent && t.fid == j.fid {
+			if t := j.tenant(n.mdt, n.ino); n.mdt == nameless.mdt || t.bareAgent() || t != nil && t.agent && t.fid == j.fid {
 				if !explained[nameless] {
 					j.lostLMA(nameless, j.tenant(nameless.mdt, nameless.ino)).at(j, i)
 				}
 				explained[nameless], explained[place{n.mdt, n.ino}] = true, true
+				for k := range j.found { // it is known why no name leads to the agent
+					if n.mdt != nameless.mdt && j.found[k].Class == MissingLMA {
+						j.found[k].provides(keyInode(n.mdt, n.ino))
+					}
+				}
 				continue
 			}
 			if j.mistaken(i) {

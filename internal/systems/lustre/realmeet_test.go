@@ -109,6 +109,12 @@ var meetingForms = []realForm{
 		s.must(err)
 		s.must(s.mdts.Edit(0).RemoveXattr(rec.Inode, ext4.XattrIndexTrusted, "lma"))
 	}, want: []string{AgentMissing + " " + remoteDir}},
+	{name: "agent and object have lost their LMAs", do: func(s *surgery) {
+		rec, err := s.mdts.Dirent(0, s.u.targets[0].marks.root, "remote_dir")
+		s.must(err)
+		s.must(s.mdts.Edit(0).RemoveXattr(rec.Inode, ext4.XattrIndexTrusted, "lma"))
+		s.xset(remoteDir, "lma", nil)
+	}, want: []string{MissingLMA + " " + remoteDir}, kept: []string{AgentMissing}},
 	{name: "remote name and its agent have the FID of nobody", do: func(s *surgery) {
 		root := place{0, s.u.targets[0].marks.root}
 		s.name(root, "remote_dir", func(r *mdtrecord.Dirent) {
