@@ -6,7 +6,7 @@ package ext4
 func (fs *FS) count() {
 	s := &fs.sb
 	have := uint64(fs.size) / uint64(s.BlockSize)
-	if !s.adds() || s.Blocks > have {
+	if !s.adds() || !s.grouped() || s.Blocks > have {
 		if c := fs.soundCopy(have); c != nil {
 			Report(fs.note).fs(KindSuper, s.Offset+SBBlocksCountLo, "%s; the copy at byte %d is used: %d blocks, %d inodes", s.countsText(), c.Offset, c.Blocks, c.Inodes)
 			s.Blocks, s.Inodes, s.BlocksPerGroup, s.InodesPerGroup = c.Blocks, c.Inodes, c.BlocksPerGroup, c.InodesPerGroup
@@ -33,6 +33,9 @@ func (fs *FS) bound(have uint64) {
 		report.fs(KindTruncated, fs.size, "the file system has %d blocks of %d bytes, the input only %d", s.Blocks, s.BlockSize, have)
 		groups = min(groups, max(s.groupsOf(have), have/s.TableBlocks())) // flex_bg puts tables of later groups in front; the rest is not there
 	}
+	if adds && !s.grouped() {
+		report.fs(KindSuper, s.Offset+SBBlocksPerGroup, "the superblock says that a group has %d blocks, and %d clusters of a block", s.BlocksPerGroup, s.clustersPerGroup())
+	}
 	if !adds {
 		report.fs(KindSuper, s.Offset+SBInodesCount, "%s, which do not agree", s.countsText())
 		fs.inodes = uint32(min(groups*uint64(s.InodesPerGroup), 1<<32-1))
@@ -42,6 +45,14 @@ func (fs *FS) bound(have uint64) {
 
 // adds tells whether the counts of blocks and of inodes speak of the same number of groups.
 func (s *Superblock) adds() bool { return s.Groups()*uint64(s.InodesPerGroup) == uint64(s.Inodes) }
+
+func (s *Superblock) clustersPerGroup() uint32 { return le.Uint32(s.Raw[SBClustersPerGroup:]) }
+
+// grouped tells whether groups have as many clusters as blocks, which they have without bigalloc. Before there were clusters the field
+// counted fragments, which no ext4 ever made smaller than a block.
+func (s *Superblock) grouped() bool {
+	return s.ClusterSize != s.BlockSize || s.ROCompat&ROCompatBigalloc != 0 || s.BlocksPerGroup == s.clustersPerGroup()
+}
 
 // groupsOf gives how many groups so many blocks are.
 func (s *Superblock) groupsOf(blocks uint64) uint64 {
@@ -53,7 +64,9 @@ func (s *Superblock) groupsOf(blocks uint64) uint64 {
 // input of so many blocks.
 func (fs *FS) soundCopy(have uint64) *Superblock {
 	s := &fs.sb
-	for _, at := range append([]int64{s.backupOffset(1)}, backupPlaces()...) {
+	other := *s
+	other.BlocksPerGroup = s.clustersPerGroup()
+	for _, at := range append([]int64{s.backupOffset(1), other.backupOffset(1)}, backupPlaces()...) {
 		c := fs.superAt(at)
 		if c == nil || at == s.Offset || c.UUID != s.UUID || c.BlockSize != s.BlockSize || c.InodeSize != s.InodeSize || c.DescSize != s.DescSize || c.FirstDataBlock != s.FirstDataBlock {
 			continue
@@ -61,7 +74,7 @@ func (fs *FS) soundCopy(have uint64) *Superblock {
 		if sums := newSums(c); sums.Metadata && sums.Super(c.Raw) != c.Checksum {
 			continue
 		}
-		if c.adds() && c.Blocks <= have {
+		if c.adds() && c.grouped() && c.Blocks <= have {
 			return c
 		}
 	}

@@ -45,6 +45,7 @@ func FuzzGroups(f *testing.F) {
 		img := tinyImage()
 		sb := img[SuperOffset:]
 		le.PutUint32(sb[SBBlocksPerGroup:], 32)
+		le.PutUint32(sb[SBClustersPerGroup:], 32)
 		le.PutUint32(sb[SBInodesCount:], 4*tinyInodes)
 		le.PutUint32(sb[SBFeatureROCompat:], 0)
 		if flex {
