@@ -116,7 +116,7 @@ func (v *view) eachObject(ctx context.Context, fn func(lustre.FID, place) error)
 				return nil
 			}
 			l, err := lustre.DecodeLMA(b)
-			if err != nil || !l.FID.Sane() || l.Has(lustre.LMAIAgent) {
+			if err != nil || !l.FID.Sane() || l.Has(lustre.LMAIAgent) && v.tenant(place{i, in.Number}).agent {
 				return nil
 			}
 			return fn(l.FID, place{i, in.Number})

@@ -78,7 +78,7 @@ func (v *view) node(path []string, th *thing) store.Node {
 // kind is the word for what an inode is.
 func (v *view) kind(th *thing, in *ext4.Inode) string {
 	if b, ok := in.Xattr(ext4.XattrIndexTrusted, "lma"); ok && th.raw {
-		if l, err := lustre.DecodeLMA(b); err == nil && l.Has(lustre.LMAIAgent) {
+		if l, err := lustre.DecodeLMA(b); err == nil && l.Has(lustre.LMAIAgent) && v.tenant(th.at).agent {
 			return kindAgent
 		}
 	}

@@ -16,9 +16,10 @@ var targetClasses = finding.Classes{
 	{ID: RemoteStale, Aliases: []string{"lustre/remote-parent-entry-stale"}, Title: "stale entry in REMOTE_PARENT_DIR", Severity: finding.Warning, Shape: finding.Dangling,
 		Explain: "REMOTE_PARENT_DIR has an entry for an object that is gone, that is another inode, or that has names on its own MDT only.",
 		Actions: []finding.ActionDoc{actClear, actIgnore}, DependsOn: []string{DanglingName}},
-	{ID: RemoteFlag, Aliases: []string{"lustre/remote-parent-mark"}, Title: "LMA is wrong about REMOTE_PARENT_DIR", Severity: finding.Warning, Shape: finding.Mismatch,
+	{ID: RemoteFlag, Aliases: []string{"lustre/remote-parent-mark"}, Title: "LMA has a wrong mark", Severity: finding.Warning, Shape: finding.Mismatch,
 		Explain: "The LMA of an object has the mark REMOTE_PARENT if and only if REMOTE_PARENT_DIR of its MDT has an entry for it. Servers look at the mark only: without it the entry is left behind when the " +
-			"object is removed, and with it an entry that is not there is to be removed.",
+			"object is removed, and with it an entry that is not there is to be removed. " +
+			"Or the LMA has the mark AGENT, and the inode is no agent: its FID belongs to the MDT that it is on, and it has permissions or a link EA. OI scrub and LFSCK pass such an object by.",
 		Actions: []finding.ActionDoc{actRewrite, actIgnore}, DependsOn: []string{RemoteMissing, RemoteStale}},
 	{ID: AgentType, Title: "agent of another type than its object", Severity: finding.Warning, Shape: finding.Mismatch,
 		Explain: "The agent behind a name whose object is on another MDT has another type than the object. Lustre does not look at it; e2fsck takes the type of the agent for that of the name, and \"corrects\" the name.",

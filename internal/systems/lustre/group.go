@@ -192,7 +192,7 @@ func (a *about) fine(s *shape) bool {
 		}
 		return len(a.names) == 0 && len(a.agents) == 0 && len(a.remote) == 0
 	}
-	if o.bits&^(objLink|objLMV) != 0 || o.bits&objLink == 0 || len(a.names) == 0 || len(a.names) != len(o.hashes) {
+	if o.incompat&lustre.LMAIAgent != 0 || o.bits&^(objLink|objLMV) != 0 || o.bits&objLink == 0 || len(a.names) == 0 || len(a.names) != len(o.hashes) {
 		return false
 	}
 	local, near := 0, 0

@@ -12,6 +12,7 @@ import (
 // present judges an object that exists.
 func (j *judge) present(o *object) {
 	j.objectIndex(o)
+	j.agentMark(o)
 	if j.unnamed(o) {
 		j.deletedAndNamed(o)
 		return

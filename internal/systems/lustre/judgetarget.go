@@ -32,6 +32,25 @@ func (j *judge) remoteFlag(o *object) {
 	d.causes(keyMissed(j.fid))
 }
 
+// markedAgent is what a wrong LMA has; the finding comes before all others of the object.
+const markedAgent = "the mark AGENT"
+
+// agentMark reports an object that its LMA calls an agent.
+func (j *judge) agentMark(o *object) {
+	if o.incompat&lustre.LMAIAgent == 0 || o.has(objNoLMA) {
+		return
+	}
+	d := j.add(RemoteFlag, says(j.s.inodeText(o.mdt, o.ino)+", LMA", "has %s", markedAgent), j.objectSays(o), j.linkSays(o),
+		says("FLD", "%v belongs to MDT%04x itself: nothing there can stand for it", j.fid, j.s.indexes[o.mdt]))
+	d.Evidence = append(d.Evidence, j.indexSays()...)
+	d.on(j, o).values(markedAgent, "no mark AGENT")
+	if len(j.names) > 0 {
+		d.Evidence = append(d.Evidence, j.nameSays(0))
+		d.at(j, 0)
+	}
+	d.Title = "the LMA of the object says that it is an agent"
+}
+
 // agentTypes compares the agents behind the object's names with it.
 func (j *judge) agentTypes(o *object) {
 	for i := range j.names {

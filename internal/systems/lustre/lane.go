@@ -208,7 +208,7 @@ func (r *runner) take(in *ext4.Inode) error {
 	if ext4.DirentTypeOf(in.Mode) == 0 {
 		r.note(ext4.Problem{Kind: ext4.KindInode, Inode: in.Number, Offset: in.Offset + ext4.InodeMode, Text: fmt.Sprintf("inode %d: the mode %#o is that of no type of file", in.Number, in.Mode)})
 	}
-	if known && x.lma.Has(lustre.LMAIAgent) && !own {
+	if known && !own && r.standsIn(r.lane.Target, x.lma, in.Mode, x.bits&(objLink|objCrashed) != 0) {
 		r.counts.Remote++
 		r.says = append(r.says[:0], byte(in.Mode>>12))
 		return r.add(f, r.t.index, kAgent, uint64(in.Number), uint64(in.Links))

@@ -270,6 +270,9 @@ func (p *planner) actTarget(x *doing) (string, error) {
 	case AgentType:
 		return p.newAgent(x, at, fid)
 	case RemoteFlag:
+		if x.d.Have == markedAgent {
+			return p.unmarkAgent(at)
+		}
 		return p.markRemote(at, fid)
 	case RemoteMissing:
 		return "entry made", p.settle(at, fid, true)

@@ -33,6 +33,9 @@ func (p *planner) order(decisions []store.Decision) ([]doing, error) {
 		if err := json.Unmarshal(f.Detail, x.d); err != nil {
 			return nil, fmt.Errorf("the detail of finding %d cannot be read: %w", f.Seq, err)
 		}
+		if f.Class == RemoteFlag && x.d.Have == markedAgent {
+			x.rank = ranksOf[MissingLMA] // what else is put right of the object must find it
+		}
 		f.Detail = nil // with many findings it matters that this is not in memory twice
 		if f.CausedBy != nil {
 			x.root = *f.CausedBy

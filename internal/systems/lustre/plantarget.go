@@ -8,6 +8,11 @@ import (
 	"fettle/internal/systems/lustre/mdtrecord"
 )
 
+// unmarkAgent takes the mark from an object that its LMA calls an agent.
+func (p *planner) unmarkAgent(at place) (string, error) {
+	return "mark AGENT cleared", p.flagLMA(at, 0, lustre.LMAIAgent)
+}
+
 // markRemote makes the mark in the LMA go with the entry of REMOTE_PARENT_DIR.
 func (p *planner) markRemote(at place, fid lustre.FID) (string, error) {
 	have, err := p.remoteName(at.mdt, fid)

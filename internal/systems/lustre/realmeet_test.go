@@ -137,6 +137,17 @@ var meetingForms = []realForm{
 		s.must(s.mdts.Write(1, mdtrecord.InodeAddr(mdtrecord.KindLMA, a.ino), mdtrecord.Encode(mdtrecord.LMA{FID: functions})))
 		s.must(s.mdts.Write(1, mdtrecord.InodeAddr(mdtrecord.KindLMA, b.ino), mdtrecord.Encode(mdtrecord.LMA{FID: readme})))
 	}, want: []string{DirentFIDMismatch + " " + readme, DirentFIDMismatch + " " + functions}},
+	{name: "a file is marked as an agent", do: func(s *surgery) {
+		s.xset(readme, "lma", lustre.LMA{FID: fidFrom(readme), Incompat: lustre.LMAIAgent}.Encode())
+	}, want: []string{RemoteFlag + " " + readme}},
+	{name: "a remote directory is marked as an agent", do: func(s *surgery) {
+		s.xset(remoteDir, "lma", lustre.LMA{FID: fidFrom(remoteDir), Incompat: lustre.LMAIAgent | lustre.LMAIRemoteParent}.Encode())
+	}, want: []string{RemoteFlag + " " + remoteDir}},
+	{name: "a file is marked as an agent, and its name and entry of the object index are lost", do: func(s *surgery) {
+		s.xset(readme, "lma", lustre.LMA{FID: fidFrom(readme), Incompat: lustre.LMAIAgent}.Encode())
+		s.name(s.at(initDir), "README", nil)
+		s.must(s.mdts.Write(1, mdtrecord.OIAddr(fidFrom(readme)), nil))
+	}, want: []string{RemoteFlag + " " + readme, Orphan + " " + readme, IndexMissing + " " + readme}},
 	{name: "a directory has the LMA of another one", do: func(s *surgery) {
 		s.must(s.mdts.Write(1, mdtrecord.InodeAddr(mdtrecord.KindLMA, s.at(rc4).ino), mdtrecord.Encode(mdtrecord.LMA{FID: initDir})))
 	}, want: []string{DuplicateFID + " " + initDir}},

@@ -61,6 +61,19 @@ func (s *shape) home(f lustre.FID) (place int, known bool) {
 	return p, true
 }
 
+// standsIn tells whether an inode whose LMA says that it is an agent is one. An agent stands for an object of another MDT and has nothing of its
+// own: neither permissions nor a link EA. What has them, and a FID that belongs to this very MDT, is an object with a wrong mark.
+func (s *shape) standsIn(mdt int, l lustre.LMA, mode uint16, linked bool) bool {
+	if !l.Has(lustre.LMAIAgent) {
+		return false
+	}
+	if !l.FID.IsNormal() || mode&0o7777 == 0 && !linked {
+		return true
+	}
+	home, known := s.home(l.FID)
+	return !known || home != mdt
+}
+
 // survey finds out what the file system consists of.
 func (u *unit) survey() {
 	s := shape{places: map[uint32]int{}}

@@ -59,6 +59,7 @@ func (w *world) tenant(p place) *tenant {
 // says reads what an inode says of itself, whether it is marked as in use or not.
 func (w *world) says(t *target, in *ext4.Inode) *tenant {
 	out := &tenant{mode: in.Mode, links: in.Links, gen: in.Generation, held: t.marks.own(in.Number), blocks: blocksOf(in)}
+	var lma lustre.LMA
 	err := in.Xattrs(t.fs, func(a ext4.Xattr) bool {
 		if a.Index != ext4.XattrIndexTrusted {
 			return true
@@ -66,7 +67,7 @@ func (w *world) says(t *target, in *ext4.Inode) *tenant {
 		switch string(a.Name) {
 		case "lma":
 			if l, err := lustre.DecodeLMA(a.Value); err == nil && l.FID.Sane() {
-				out.known, out.fid, out.agent = true, l.FID, l.Has(lustre.LMAIAgent)
+				out.known, out.fid, lma = true, l.FID, l
 			}
 		case "link":
 			out.hasLink = true
@@ -79,6 +80,7 @@ func (w *world) says(t *target, in *ext4.Inode) *tenant {
 	if err != nil {
 		return &tenant{unread: true}
 	}
+	out.agent = w.standsIn(w.places[t.index], lma, in.Mode, out.hasLink)
 	return out
 }
 
