@@ -80,6 +80,7 @@ func New(env Env) *App {
 	for _, c := range a.verbs() {
 		a.root.AddCommand(c)
 	}
+	a.completeFlags(a.root)
 	return a
 }
 

@@ -59,14 +59,6 @@ Exit 8: a layer is damaged, so that rows may be missing; what is readable has be
 	return c
 }
 
-// complete offers fixed words for a flag.
-func complete(c *cobra.Command, flag string, words ...string) {
-	err := c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
-	if err != nil {
-		panic(err) // the flag does not exist
-	}
-}
-
 // deviceLine is a row as JSON.
 type deviceLine struct {
 	Type   string `json:"type"` // "devmapper-device"

@@ -204,7 +204,19 @@ func (a *App) newLabDamage() *cobra.Command {
 	p.StringVarP(&out, "output", "o", "", "leave STORE alone and injure a copy at `PATH`")
 	p.StringVar(&truth, "truth", "", "write what must be found to `FILE`")
 	c.MarkFlagsMutuallyExclusive("count", "percent")
+	complete(c, "class", damageNames()...)
 	return c
+}
+
+// damageNames lists the damage that can be done, for completion.
+func damageNames() []string {
+	var out []string
+	for _, s := range labSystems() {
+		for _, r := range s.recipes() {
+			out = append(out, strings.TrimPrefix(r.Class, s.name+"/")+"\t"+s.name+": "+r.Title)
+		}
+	}
+	return out
 }
 
 func damageHelp() string {

@@ -48,6 +48,7 @@ in unknown_inconsistency.`,
 		},
 	}, exitClean, exitError, exitUsage)
 	c.Flags().StringVar(&format, "format", "text", "`FORM`: text, json (as --json) or lfsck")
+	complete(c, "format", "text", "json", "lfsck")
 	return c
 }
 
