@@ -35,7 +35,8 @@ var targetClasses = finding.Classes{
 		Explain: "An entry of the object index leads to an inode that is free, that is another object, or that is not where the object is.",
 		Actions: []finding.ActionDoc{actRewrite, actIgnore}, DependsOn: []string{DanglingName, DuplicateFID}},
 	{ID: Damage, Title: "damage below Lustre", Severity: finding.Error, Shape: finding.Corrupt,
-		Explain: "The ldiskfs file system itself is damaged: a directory block, an inode, an attribute or a group descriptor cannot be read as it should. Names or objects may be hidden behind it. This is for e2fsck " +
+		Explain: "The ldiskfs file system itself is damaged: a directory block, an inode, an attribute or a group descriptor cannot be read as it should. Names or objects may be hidden behind it; so is what the " +
+			"second of two equal names in a directory leads to, and of these nothing is removed here. This is for e2fsck " +
 			"of the Lustre distribution; that of other distributions destroys the FIDs in names.",
 		Actions: []finding.ActionDoc{actIgnore}},
 }

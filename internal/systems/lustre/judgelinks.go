@@ -130,8 +130,8 @@ func (j *judge) records(v *linkView) (back int) {
 		unknown = nil // they did not fit
 	}
 	file := !dirMode(v.o.mode)
-	spare := int(v.o.links) - len(j.names) - v.covered // links that no name accounts for
-	if j.s.fromBackup(v.o.mdt) {                       // which does not tell how many links there were: what no other name stands in for is lost
+	spare := int(v.o.links) - j.ownedNames() - v.covered // links that no name accounts for
+	if j.s.fromBackup(v.o.mdt) {                         // which does not tell how many links there were: what no other name stands in for is lost
 		spare = max(len(v.lost)+len(v.gone)-len(unknown), 0)
 	}
 	if file && spare > 0 {
@@ -253,9 +253,18 @@ func (j *judge) belongs(d *draft, l lustre.Link) {
 	d.Rests = append(d.Rests, record{MDT: index, At: look.at})
 }
 
+// ownedNames counts the names. One that a directory has twice is one: the second goes when the directory is put right, and takes no link with it.
+func (j *judge) ownedNames() int {
+	seen := make(map[uint64]bool, len(j.names))
+	for i := range j.names {
+		seen[j.names[i].hash] = true
+	}
+	return len(seen)
+}
+
 // linkCount judges the link count of anything but a directory.
 func (j *judge) linkCount(v *linkView, back int) {
-	have, names := int(v.o.links), len(j.names)+v.covered
+	have, names := int(v.o.links), j.ownedNames()+v.covered
 	switch {
 	case have == names+back || j.cut || j.s.fromBackup(v.o.mdt):
 		return

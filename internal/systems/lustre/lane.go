@@ -30,6 +30,7 @@ type runner struct {
 	x       attrs
 	obj     object
 	nam     name
+	same    sameNames
 	work    int64     // since the last Did, in records
 	bytes   int64     // likewise
 	since   int       // things done since the last Did

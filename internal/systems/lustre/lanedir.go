@@ -91,6 +91,7 @@ func (d *dirState) layout(x *attrs, c *counts) {
 func (r *runner) inline(in *ext4.Inode) error {
 	var failed error
 	d := &r.dirs[len(r.dirs)-1]
+	r.same.begin()
 	err := r.t.fs.Dir(in, func(e ext4.Dirent) bool {
 		failed = r.entry(d, e)
 		return failed == nil
@@ -119,6 +120,7 @@ func (r *runner) readBlocks() error {
 // block takes in the entries of one block.
 func (r *runner) block(b ext4.DirBlock, buf []byte) error {
 	r.counts.Blocks++
+	r.same.begin()
 	if r.sums {
 		r.t.fs.VerifyDirBlock(b, buf, r.note)
 	}

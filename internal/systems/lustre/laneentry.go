@@ -73,6 +73,9 @@ func (r *runner) named(d *dirState, e ext4.Dirent) error {
 	n := &r.nam
 	*n = name{ino: e.Inode, typ: e.Type, parent: d.fid}
 	n.hash = linkHash(d.fid, e.Name)
+	if first, same := r.same.met(n.hash, e.Inode); same {
+		r.sameName(d, e, first)
+	}
 	own := uint32(0) // an IGIF in the namespace is one of MDT0
 	var f lustre.FID
 	b, ok := e.LUFID()

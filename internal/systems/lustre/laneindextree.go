@@ -16,6 +16,7 @@ const (
 	kindSequence ext4.Kind = "sequence"       // FIDs that are to be given out belong to somebody
 	kindFLD      ext4.Kind = "fld"            // ranges of sequences that cannot be
 	kindFlags    ext4.Kind = "lma-flags"      // flags of an LMA that no server knows
+	kindSameName ext4.Kind = "same-name"      // a directory has a name twice
 	kindNoDot    ext4.Kind = "directory-dots" // '.' is not there, or not the directory
 )
 
