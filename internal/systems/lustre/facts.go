@@ -106,7 +106,7 @@ type facts struct {
 	far     map[lustre.FID]*tenant // objects that agents under a name of the group stand for
 	texts   []written              // of the names, in their order
 	lookups map[lustre.Link]*lookup
-	told    *lustre.LMV  // of a shard: the layout for the master that all shards agree on, nil if the master is right or nobody can tell
+	told    *shardsWord  // of a shard: the layout that the shards tell for the master, nil if the master is right or nobody can tell
 	blocked []lustre.FID // directories of which it is not known where they are
 }
 

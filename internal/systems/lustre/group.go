@@ -256,5 +256,5 @@ func (a *about) dirFine(o *object, n *name, s *shape) bool {
 		return false
 	}
 	striped := o.has(objLMV) || n.has(nameShardForm) || n.has(nameInMaster) || d.shards > 0 || o.incompat&lustre.LMAIStriped != 0
-	return !striped || len(stripeFaults(a, o, n, d, s)) == 0
+	return !striped || len(stripeFaults(a, o, n, d, s)) == 0 && !d.mostAstray()
 }

@@ -164,7 +164,7 @@ func (j *judge) stripe(o *object, d *dirSum, p stripeFault) {
 // masterAlone reports a master that all of its shards contradict. The group is that of one of them.
 func (j *judge) masterAlone(o *object, p *stripeFault) {
 	n := &j.names[0]
-	f := j.add(MasterLMVWrong, says(j.s.inodeText(n.mdt, n.dir)+", LMV", "%s", p.have), says("LMVs of all shards", "%s", p.want), j.nameSays(0))
+	f := j.add(MasterLMVWrong, says(j.s.inodeText(n.mdt, n.dir)+", LMV", "%s", p.have), says("LMVs of the shards, and where names lie", "%s", p.want), j.nameSays(0))
 	if v, err := lustre.DecodeLMV(o.lmv); err == nil {
 		f.Evidence = append(f.Evidence, says(j.s.inodeText(o.mdt, o.ino)+", LMV", "%v", v))
 	}
@@ -172,8 +172,11 @@ func (j *judge) masterAlone(o *object, p *stripeFault) {
 	master := j.texts[0].parent
 	f.Subject, f.Detail.FID, f.Dir = master.String(), master.String(), place2{n.mdt, n.dir}
 	f.Rests = append(f.Rests, record{MDT: j.s.indexes[o.mdt], Inode: o.ino})
-	f.Title = "the master says " + p.have + "; all its shards say " + p.want
-	f.provides(keyLMV(master), keyObject(master), keyCount(master))
+	f.Title = "the master says " + p.have + "; its shards say " + p.want
+	f.provides(keyLMV(master), keyObject(master))
+	if m, err := lustre.DecodeLMV(n.master); err != nil || m.Count != j.told.Count {
+		f.provides(keyCount(master))
+	}
 }
 
 // shardName adds what a wrong number in the name of a shard explains: its link EA and the master's gap.

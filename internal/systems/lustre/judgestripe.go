@@ -104,19 +104,26 @@ func shardFaults(a *about, o *object, n *name, lmv *lustre.LMV, trouble string) 
 	if m.Changing() {
 		return out // shards of the old and of the new layout stand side by side
 	}
-	if sameLayout(&m, lmv) {
-		return out
-	}
-	if a.facts != nil && a.told != nil { // all shards agree: it is the master's fault, which the first of them tells
-		if byName == 0 {
-			out = append(out, stripeFault{class: MasterLMVWrong, index: -1,
-				have: fmt.Sprintf("%d shards, hash %s", m.Count, lustre.HashName(m.HashType)), want: fmt.Sprintf("%d shards, hash %s", a.told.Count, lustre.HashName(a.told.HashType))})
+	right := &m
+	if a.facts != nil && a.told != nil { // it is the master's fault, which the first of the shards tells that contradict it
+		if right = &a.told.LMV; byName == a.told.first {
+			out = append(out, stripeFault{class: MasterLMVWrong, index: -1, have: layoutText(&m), want: layoutText(right)})
 		}
-	} else {
-		out = append(out, stripeFault{class: ShardLMVWrong, index: byName,
-			have: fmt.Sprintf("%d shards, hash %s", lmv.Count, lustre.HashName(lmv.HashType)), want: fmt.Sprintf("%d shards, hash %s", m.Count, lustre.HashName(m.HashType))})
+	}
+	if !sameLayout(right, lmv) {
+		out = append(out, stripeFault{class: ShardLMVWrong, index: byName, have: layoutText(lmv), want: layoutText(right)})
 	}
 	return out
+}
+
+// mostAstray tells whether more names of a shard are in the wrong place than in the right one, going by its layout: then it may be that which is wrong.
+func (d *dirSum) mostAstray() bool {
+	return d != nil && uint64(d.misplaced)*2 > uint64(d.shards)+uint64(d.others)
+}
+
+// layoutText is what master and shards have in common.
+func layoutText(v *lustre.LMV) string {
+	return fmt.Sprintf("%d shards, hash %s", v.Count, lustre.HashName(v.HashType))
 }
 
 // linkIndex gives the number of the shard that the link EA tells, when it was read again. linked is how many records tell one.

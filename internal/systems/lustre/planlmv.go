@@ -126,6 +126,12 @@ func (p *planner) masterLMV(x *doing) (string, error) {
 		was.Index = p.u.indexes[at.mdt]
 		return fmt.Sprintf("the master says that it is on MDT%04x; its layout, which is being changed, stays", was.Index), p.putLMV(at, was)
 	}
+	if was, ok := p.lmv(at); ok && was.IsMaster() {
+		if v, ok := p.world.shardsTell(nil, at, &was); ok {
+			v.Index = p.u.indexes[at.mdt]
+			return p.rewriteMaster(at, v.LMV)
+		}
+	}
 	shards, err := p.shardsOf(at)
 	if err != nil {
 		return "", err
@@ -161,12 +167,16 @@ func (p *planner) masterLMV(x *doing) (string, error) {
 		return "", left("the shards count %d of them, and there is a number %d", best.Count, highest)
 	}
 	best.Magic, best.Index = lustre.LMVMaster, p.u.indexes[at.mdt]
-	if err := p.putLMV(at, best); err != nil {
+	return p.rewriteMaster(at, best)
+}
+
+// rewriteMaster gives a master its layout. Names that were made while it looked like an ordinary directory would be hidden from now on.
+func (p *planner) rewriteMaster(at place, v lustre.LMV) (string, error) {
+	if err := p.putLMV(at, v); err != nil {
 		return "", err
 	}
-	// Names that were made while it looked like an ordinary directory would be hidden from now on.
 	moved, err := p.emptyMaster(at)
-	return fmt.Sprintf("layout made anew: %v; %s", best, moved), err
+	return fmt.Sprintf("layout made anew: %v; %s", v, moved), err
 }
 
 // shardLMV makes the layout of a shard from that of the master.
@@ -191,7 +201,7 @@ func (p *planner) shardLMV(x *doing) (string, error) {
 	}
 	if v, ok := p.world.shardsTell(nil, e.dir, &m); ok {
 		v.Index = p.u.indexes[e.dir.mdt]
-		return "all shards agree, and there are as many as they say: the layout of the master was wrong and is set to theirs", p.putLMV(e.dir, v)
+		return "most shards and the names in them agree: the layout of the master was wrong and is set to theirs", p.putLMV(e.dir, v.LMV)
 	}
 	return fmt.Sprintf("layout set to that of shard %d", *x.d.WantStripe), p.putLMV(at, shardLayout(m, *x.d.WantStripe))
 }

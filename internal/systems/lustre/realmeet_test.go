@@ -137,6 +137,31 @@ var meetingForms = []realForm{
 		s.must(s.mdts.Write(1, mdtrecord.InodeAddr(mdtrecord.KindLMA, a.ino), mdtrecord.Encode(mdtrecord.LMA{FID: functions})))
 		s.must(s.mdts.Write(1, mdtrecord.InodeAddr(mdtrecord.KindLMA, b.ino), mdtrecord.Encode(mdtrecord.LMA{FID: readme})))
 	}, want: []string{DirentFIDMismatch + " " + readme, DirentFIDMismatch + " " + functions}},
+	{name: "master has another hash, and no name for shard 0", do: func(s *surgery) {
+		v, _ := s.world.layout(s.at(striped))
+		v.HashType = lustre.HashAllChar
+		s.xset(striped, "lmv", v.Encode())
+		s.name(s.at(striped), shard0+":0", nil)
+	}, want: []string{MasterLMVWrong + " " + striped, Orphan + " " + shard0}},
+	{name: "master has another hash, and no name for shard 1", do: func(s *surgery) {
+		v, _ := s.world.layout(s.at(striped))
+		v.HashType = lustre.HashAllChar
+		s.xset(striped, "lmv", v.Encode())
+		s.name(s.at(striped), shard1+":1", nil)
+	}, want: []string{MasterLMVWrong + " " + striped, Orphan + " " + shard1}},
+	{name: "master has another hash, and a shard has no layout", do: func(s *surgery) {
+		v, _ := s.world.layout(s.at(striped))
+		v.HashType = lustre.HashAllChar
+		s.xset(striped, "lmv", v.Encode())
+		s.xset(shard0, "lmv", nil)
+	}, want: []string{MasterLMVWrong + " " + striped, ShardLMVMissing + " " + shard0}},
+	{name: "master and a shard have another hash", do: func(s *surgery) {
+		for _, fid := range []string{striped, shard0} {
+			v, _ := s.world.layout(s.at(fid))
+			v.HashType = lustre.HashAllChar
+			s.xset(fid, "lmv", v.Encode())
+		}
+	}, want: []string{MasterLMVWrong + " " + striped, ShardLMVWrong + " " + shard0}},
 	{name: "a file is marked as an agent", do: func(s *surgery) {
 		s.xset(readme, "lma", lustre.LMA{FID: fidFrom(readme), Incompat: lustre.LMAIAgent}.Encode())
 	}, want: []string{RemoteFlag + " " + readme}},

@@ -1,6 +1,9 @@
 package lustre
 
 import (
+	"maps"
+	"slices"
+
 	"fettle/internal/format/ext4"
 	"fettle/internal/format/lustre"
 )
@@ -8,58 +11,113 @@ import (
 // toldNames is how many names of a shard are tried against a layout.
 const toldNames = 64
 
-// shardsTell finds out whether all shards of a striped directory that can be seen agree on a layout that is not the master's and that
-// fits the names which the master has for them. Then the master is wrong: to change the shards would put all their names in the wrong
-// place. f takes FIDs that have to be searched for first; the answer is no until then.
-func (w *world) shardsTell(f *facts, master place, m *lustre.LMV) (told lustre.LMV, yes bool) {
-	fids := map[int]lustre.FID{}
+// shardsWord is a layout that shards tell against their master.
+type shardsWord struct {
+	lustre.LMV
+	first int // number of the first shard that contradicts the master: its group tells of it
+}
+
+// voter is a shard whose layout can be read.
+type voter struct {
+	at     place
+	number int
+	says   lustre.LMV // with number 0
+}
+
+// shardsTell finds out whether the shards of a striped directory that can be seen tell a layout that is not the master's. Then the master is
+// wrong: to change the shards would put all their names in the wrong place. How many shards there are only all of them together can tell,
+// and they must be as many; which hash it is they and the names in them decide by their number. f takes FIDs that have to be searched for first; the answer is no until then.
+func (w *world) shardsTell(f *facts, master place, m *lustre.LMV) (told shardsWord, yes bool) {
+	fids, err := w.shardNames(master)
+	if err != nil {
+		return told, false
+	}
+	voters, mute, ok := w.voters(f, fids)
+	if !ok {
+		return told, false
+	}
+	votes, forMaster := map[lustre.LMV]int{}, 1
+	for _, v := range voters {
+		if sameLayout(&v.says, m) {
+			forMaster++
+			continue
+		}
+		if votes[v.says]++; votes[v.says] > votes[told.LMV] {
+			told.LMV = v.says
+		}
+	}
+	most := votes[told.LMV]
+	if most == 0 {
+		return told, false
+	}
+	if told.Count != m.Count {
+		for k := range len(fids) {
+			if _, there := fids[k]; !there {
+				return told, false // the numbers have gaps: it is a name that is lost
+			}
+		}
+		if most < len(voters) || mute || int(told.Count) != len(fids) {
+			return told, false
+		}
+	}
+	fitsTold, fitsMaster := 0, 0
+	told.first = -1
+	for _, v := range voters {
+		own := shardLayout(told.LMV, v.number)
+		a, b := w.fitting(v.at, &own, m, v.number)
+		fitsTold, fitsMaster = fitsTold+a, fitsMaster+b
+		if told.first < 0 && !sameLayout(&v.says, m) {
+			told.first = v.number
+		}
+	}
+	// Each shard, the master and each name have one vote; the names alone have a veto.
+	if fitsTold < fitsMaster || told.Count == m.Count && most+fitsTold <= forMaster+fitsMaster || 2*most <= len(voters) && fitsTold == fitsMaster {
+		return told, false
+	}
+	told.Magic, told.Pool = lustre.LMVMaster, m.Pool
+	return told, true
+}
+
+// shardNames are the names that a master has for its shards, by their numbers.
+func (w *world) shardNames(master place) (map[int]lustre.FID, error) {
 	fs := w.targets[master.mdt].fs
 	in, err := fs.Inode(master.ino)
 	if err != nil || !in.IsDir() {
-		return told, false
+		return nil, err
 	}
-	err = fs.Dir(in, func(d ext4.Dirent) bool {
+	fids := map[int]lustre.FID{}
+	return fids, fs.Dir(in, func(d ext4.Dirent) bool {
 		if fid, k, ok := lustre.ParseShardName(string(d.Name)); ok && k >= 0 && k < lustre.LMVMaxCount {
 			fids[k] = fid
 		}
 		return true
 	}, nil)
-	if err != nil {
-		return told, false
-	}
-	seen, blocked, fitsTold, fitsMaster := 0, false, 0, 0
-	for k := range len(fids) {
-		fid, ok := fids[k]
-		if !ok {
-			return told, false // the numbers have gaps: it is a name that is lost
-		}
-		at, how := w.locate(fid)
+}
+
+// voters are the shards that can be found and whose layout makes sense and has the number of the name, in their order. mute tells whether the
+// layout of some does not; ok is false while one has to be searched for, or is being changed.
+func (w *world) voters(f *facts, fids map[int]lustre.FID) (out []voter, mute, ok bool) {
+	ok = true
+	for _, k := range slices.Sorted(maps.Keys(fids)) {
+		at, how := w.locate(fids[k])
 		if how == locAsk && f != nil {
-			f.blocked, blocked = append(f.blocked, fid), true
+			f.blocked, ok = append(f.blocked, fids[k]), false
 		}
 		if how != locFound {
 			continue
 		}
-		v, ok := w.layout(at)
-		if !ok || !v.IsShard() || v.Changing() || v.Index != uint32(k) || int(v.Count) != len(fids) {
-			return told, false
+		v, reads := w.layout(at)
+		switch {
+		case reads && v.Changing():
+			return nil, false, false
+		case !reads || !v.IsShard() || v.Index != uint32(k):
+			mute = true
+			continue
 		}
-		a, b := w.fitting(at, &v, m, k)
-		fitsTold, fitsMaster = fitsTold+a, fitsMaster+b
-		if v.Index = 0; seen > 0 && v != told {
-			return told, false
-		}
-		told, seen = v, seen+1
+		v.Index = 0
+		out = append(out, voter{at, k, v})
 	}
-	same := sameLayout(&told, m)
-	switch {
-	case seen == 0, blocked, same, fitsTold < fitsMaster:
-		return told, false
-	case told.Count == m.Count && seen < 2 && fitsTold == fitsMaster:
-		return told, false // one against one
-	}
-	told.Magic, told.Pool = lustre.LMVMaster, m.Pool
-	return told, true
+	return out, mute, ok
 }
 
 // layout reads a layout that makes sense.

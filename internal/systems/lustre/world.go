@@ -14,7 +14,7 @@ type world struct {
 	*unit
 	mu    sync.Mutex
 	paths map[place]string               // of directories
-	tells map[place]*lustre.LMV          // of masters that shards contradict: what all shards say, nil if they do not agree
+	tells map[place]*shardsWord          // of masters that shards contradict: what the shards say, nil if they do not agree
 	lists map[place]map[string]dirRecord // names of directories that were looked into
 	room  int                            // entries that lists may still take
 	known map[lustre.FID]place           // directories that were searched for
@@ -34,7 +34,7 @@ const (
 )
 
 func newWorld(u *unit) *world {
-	return &world{unit: u, paths: map[place]string{}, tells: map[place]*lustre.LMV{}, lists: map[place]map[string]dirRecord{}, room: maxListed, known: map[lustre.FID]place{}}
+	return &world{unit: u, paths: map[place]string{}, tells: map[place]*shardsWord{}, lists: map[place]map[string]dirRecord{}, room: maxListed, known: map[lustre.FID]place{}}
 }
 
 // tenant reads an inode.
@@ -288,7 +288,7 @@ func (w *world) enrichShard(a *about, o *object) {
 	n := &a.names[0]
 	m, err1 := lustre.DecodeLMV(n.master)
 	v, err2 := lustre.DecodeLMV(o.lmv)
-	if err1 != nil || err2 != nil || m.Insane() != "" || v.Insane() != "" || !m.IsMaster() || !v.IsShard() || m.Changing() || sameLayout(&m, &v) {
+	if err1 != nil || err2 != nil || m.Insane() != "" || v.Insane() != "" || !m.IsMaster() || !v.IsShard() || m.Changing() || sameLayout(&m, &v) && !a.dirOf(o).mostAstray() {
 		return
 	}
 	at := place{n.mdt, n.dir}
