@@ -49,7 +49,8 @@ func fidOf(s claim.Subject) (f lustre.FID, own int64, err error) {
 // linkHash identifies a name in a directory. Two names that are told apart by nothing else have one hash in 2^64.
 func linkHash(parent lustre.FID, name []byte) uint64 {
 	const prime = 0x9e3779b97f4a7c15
-	h := parent.Seq*prime ^ uint64(parent.OID)<<32 ^ uint64(parent.Ver)
+	h := (parent.Seq*prime ^ uint64(parent.OID)<<32 ^ uint64(parent.Ver)) * prime
+	h ^= h >> 32 // else the number of a directory and a letter of a name could stand in for each other
 	for len(name) >= 8 {
 		h = (h ^ binary.LittleEndian.Uint64(name)) * prime
 		h ^= h >> 29

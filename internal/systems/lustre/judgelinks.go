@@ -255,9 +255,14 @@ func (j *judge) belongs(d *draft, l lustre.Link) {
 
 // ownedNames counts the names. One that a directory has twice is one: the second goes when the directory is put right, and takes no link with it.
 func (j *judge) ownedNames() int {
-	seen := make(map[uint64]bool, len(j.names))
+	type where struct {
+		dir  place
+		text string
+	}
+	seen := make(map[where]bool, len(j.names))
 	for i := range j.names {
-		seen[j.names[i].hash] = true
+		n := &j.names[i]
+		seen[where{place{n.mdt, n.dir}, j.texts[i].text}] = true
 	}
 	return len(seen)
 }
