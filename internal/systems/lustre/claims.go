@@ -46,23 +46,19 @@ func fidOf(s claim.Subject) (f lustre.FID, own int64, err error) {
 	return f, 0, fmt.Errorf("claim about a subject of %d bytes", len(s))
 }
 
-// linkHash identifies a name in a directory. Two names that are told apart by nothing else have one hash in 2^64.
+// linkHash identifies a name in a directory. Two names that are told apart by nothing else have one hash in 2^64. Names and FIDs are counted up by
+// those who give them, and a file may have "f1" in one directory and "f2" in the next, so each word is mixed before the next one is taken in.
 func linkHash(parent lustre.FID, name []byte) uint64 {
-	const prime = 0x9e3779b97f4a7c15
-	h := (parent.Seq*prime ^ uint64(parent.OID)<<32 ^ uint64(parent.Ver)) * prime
-	h ^= h >> 32 // else the number of a directory and a letter of a name could stand in for each other
+	h := mix(parent.Seq^mixA, (uint64(parent.OID)<<32|uint64(parent.Ver))^mixB)
+	n := uint64(len(name))
 	for len(name) >= 8 {
-		h = (h ^ binary.LittleEndian.Uint64(name)) * prime
-		h ^= h >> 29
+		h = mix(h^binary.LittleEndian.Uint64(name), mixC)
 		name = name[8:]
 	}
 	var tail [8]byte
 	copy(tail[:], name)
-	tail[7] ^= byte(len(name)) << 4
-	h = (h ^ binary.LittleEndian.Uint64(tail[:])) * prime
-	h ^= h >> 32
-	h *= 0xd6e8feb86659fd93
-	return h ^ h>>32
+	h = mix(h^binary.LittleEndian.Uint64(tail[:]), mixB)
+	return mix(h^mixA, n^mixC)
 }
 
 // Bits of an object's claim.
