@@ -22,7 +22,7 @@ func (j *judge) directory(o *object) {
 	if len(j.names) > 1 {
 		j.severalNames(o, d)
 	}
-	if n != nil && !j.special() {
+	if n != nil && (!j.special() || j.fid.IsDotLustre()) {
 		j.dotdot(o, d, n)
 	}
 	faults := stripeFaults(j.about, o, n, d, j.s)
@@ -97,7 +97,7 @@ func (j *judge) dotdot(o *object, d *dirSum, n *name) {
 	if n.mdt != o.mdt {
 		wantIno = j.s.remotes[o.mdt]
 	}
-	lacks := !d.has(dirUpFID) && j.s.dirdata[o.mdt]
+	lacks := !d.has(dirUpFID) && j.s.dirdata[o.mdt] && !j.fid.IsDotLustre() // of which old releases wrote it without one
 	if d.has(dirUp) && !d.has(dirUpType) && !lacks && (d.up == t.parent || !d.has(dirUpFID)) && d.upIno == wantIno {
 		return
 	}

@@ -162,6 +162,10 @@ var meetingForms = []realForm{
 			s.xset(fid, "lmv", v.Encode())
 		}
 	}, want: []string{MasterLMVWrong + " " + striped, ShardLMVWrong + " " + shard0}},
+	{name: "'..' of .lustre leads elsewhere", do: func(s *surgery) {
+		const top, other = "[0x200000002:0x1:0x0]", "[0x200000402:0x1:0x0]"
+		s.must(s.mdts.Write(0, mdtrecord.InodeAddr(mdtrecord.KindDotdot, s.at(top).ino), mdtrecord.Encode(mdtrecord.Dirent{Inode: s.at(other).ino, FID: other})))
+	}, want: []string{DotdotMismatch + " [0x200000002:0x1:0x0]"}},
 	{name: "a file is marked as an agent", do: func(s *surgery) {
 		s.xset(readme, "lma", lustre.LMA{FID: fidFrom(readme), Incompat: lustre.LMAIAgent}.Encode())
 	}, want: []string{RemoteFlag + " " + readme}},
