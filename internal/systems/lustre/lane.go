@@ -31,14 +31,15 @@ type runner struct {
 	obj     object
 	nam     name
 	same    sameNames
-	work    int64     // since the last Did, in records
-	bytes   int64     // likewise
-	since   int       // things done since the last Did
-	looks   uint      // Dids so far
-	at      uint32    // number of the last inode
-	began   time.Time // the batch
-	most    int       // blocks of one batch, about
-	ripe    bool      // something was done: a checkpoint is worth it
+	outside *ext4.Problem // what the reader said of the next entry, whose inode number no inode has; nil for others
+	work    int64         // since the last Did, in records
+	bytes   int64         // likewise
+	since   int           // things done since the last Did
+	looks   uint          // Dids so far
+	at      uint32        // number of the last inode
+	began   time.Time     // the batch
+	most    int           // blocks of one batch, about
+	ripe    bool          // something was done: a checkpoint is worth it
 
 	dirs    []dirState // of the batch, ascending by inode number
 	blocks  []ext4.DirBlock

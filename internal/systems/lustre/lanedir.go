@@ -95,7 +95,7 @@ func (r *runner) inline(in *ext4.Inode) error {
 	err := r.t.fs.Dir(in, func(e ext4.Dirent) bool {
 		failed = r.entry(d, e)
 		return failed == nil
-	}, r.note)
+	}, r.noteEntry)
 	if failed != nil {
 		return failed
 	}
@@ -139,7 +139,7 @@ func (r *runner) block(b ext4.DirBlock, buf []byte) error {
 		}
 		failed = r.entry(d, e)
 		return failed == nil
-	}, r.note)
+	}, r.noteEntry)
 	if failed != nil {
 		return failed
 	}

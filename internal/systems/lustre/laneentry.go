@@ -8,8 +8,23 @@ import (
 	"fettle/internal/format/lustre"
 )
 
+// noteEntry tells of damage to entries, and keeps that of a wrong inode number for entry.
+func (r *runner) noteEntry(p ext4.Problem) {
+	if p.Kind == ext4.KindDirentInode {
+		r.outside = &p
+		return
+	}
+	r.note(p)
+}
+
 // entry takes in one directory entry.
 func (r *runner) entry(d *dirState, e ext4.Dirent) error {
+	if r.outside != nil {
+		if b, ok := e.LUFID(); d.role != roleNone || !ok || !lustre.BigFID(b).Sane() { // else the FID tells what it should lead to, and a judge that it does not
+			r.note(*r.outside)
+		}
+		r.outside = nil
+	}
 	if e.Name[0] == '.' && len(e.Name) <= 2 {
 		if len(e.Name) == 1 {
 			d.dot(r, e)

@@ -207,36 +207,50 @@ func (s *surgery) name1(dir, name string) uint32 {
 	return rec.Inode
 }
 
-// TestDotdotType gives '..' of a directory of the pair the type of a file, which no other test can write.
-func TestDotdotType(t *testing.T) {
-	paths := pair(t)
-	var at int64
-	operate(t, paths, func(s *surgery) {
-		d := s.at(rc4)
-		in, err := s.mdts.Inode(d.mdt, d.ino)
-		s.must(err)
-		s.must(s.mdts.Edit(d.mdt).View().Dir(in, func(e ext4.Dirent) bool { at = e.At; return string(e.Name) != ".." }, nil))
-	})
-	f, err := os.OpenFile(paths[1], os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := f.WriteAt([]byte{0x11}, at+ext4.DirentType); err != nil {
-		t.Fatal(err)
-	}
-	if err := f.Close(); err != nil {
-		t.Fatal(err)
-	}
-	before := bytesOf(t, paths)
-	m := &mender{t: t, paths: paths, run: t.TempDir()}
-	causes(t, m.make(), []string{DotdotMismatch + " " + rc4})
-	m.apply()
-	if left := checkPaths(t, nil, paths...); len(left) > 0 {
-		t.Errorf("left: %d findings", len(left))
-		tell(t, left)
-	}
-	m.undo()
-	if bytesOf(t, paths) != before {
-		t.Error("undo did not give back identical images")
+// TestRawEntries damages bytes of entries of the pair, as no other test can write them: all is told as one finding, and repaired.
+func TestRawEntries(t *testing.T) {
+	for _, c := range []struct {
+		name       string
+		dir, entry string
+		field      int64 // from the start of the entry
+		becomes    []byte
+		want       string
+	}{
+		{"'..' has the type of a file", rc4, "..", ext4.DirentType, []byte{ext4.TypeRegular | ext4.DirdataLUFID}, DotdotMismatch + " " + rc4},
+		{"'..' has an inode number that no inode has", rc4, "..", 0, []byte{0xf0, 0xff, 0xff, 0xff}, DotdotMismatch + " " + rc4},
+		{"a name has an inode number that no inode has", initDir, "README", 0, []byte{0xf0, 0xff, 0xff, 0xff}, DirentInode + " " + readme},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			paths := pair(t)
+			var at int64
+			operate(t, paths, func(s *surgery) {
+				d := s.at(c.dir)
+				in, err := s.mdts.Inode(d.mdt, d.ino)
+				s.must(err)
+				s.must(s.mdts.Edit(d.mdt).View().Dir(in, func(e ext4.Dirent) bool { at = e.At; return string(e.Name) != c.entry }, nil))
+			})
+			f, err := os.OpenFile(paths[1], os.O_RDWR, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := f.WriteAt(c.becomes, at+c.field); err != nil {
+				t.Fatal(err)
+			}
+			if err := f.Close(); err != nil {
+				t.Fatal(err)
+			}
+			before := bytesOf(t, paths)
+			m := &mender{t: t, paths: paths, run: t.TempDir()}
+			causes(t, m.make(), []string{c.want})
+			m.apply()
+			if left := checkPaths(t, nil, paths...); len(left) > 0 {
+				t.Errorf("left: %d findings", len(left))
+				tell(t, left)
+			}
+			m.undo()
+			if bytesOf(t, paths) != before {
+				t.Error("undo did not give back identical images")
+			}
+		})
 	}
 }
