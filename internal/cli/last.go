@@ -19,16 +19,12 @@ func (a *App) findInForce(name string) (*runs.Run, error) {
 	if err != nil || name != last {
 		return r, err
 	}
-	dir, err := a.runsDir()
-	if err != nil {
-		return nil, err
-	}
-	all, err := dir.List()
+	all, err := a.runsOfStore(r)
 	if err != nil {
 		return nil, err
 	}
 	for _, one := range all {
-		if one.ID() == r.ID() || !sameStore(one, r) {
+		if one.ID() == r.ID() {
 			continue
 		}
 		at, err := undoneAt(one)
@@ -43,9 +39,16 @@ func (a *App) findInForce(name string) (*runs.Run, error) {
 	return r, nil
 }
 
-// sameStore tells whether two runs are about the same places.
-func sameStore(x, y *runs.Run) bool {
-	return x.Broken() == nil && y.Broken() == nil && x.Spec().System == y.Spec().System && slices.Equal(x.Spec().Paths, y.Spec().Paths)
+// runsOfStore lists the runs about the same places as r, the newest first.
+func (a *App) runsOfStore(r *runs.Run) ([]*runs.Run, error) {
+	dir, err := a.runsDir()
+	if err != nil {
+		return nil, err
+	}
+	all, err := dir.List()
+	return slices.DeleteFunc(all, func(one *runs.Run) bool {
+		return one.Broken() != nil || r.Broken() != nil || one.Spec().System != r.Spec().System || !slices.Equal(one.Spec().Paths, r.Spec().Paths)
+	}), err
 }
 
 // undoneAt tells when the repair of a run was taken back as a whole; the zero time if it was not.

@@ -75,18 +75,11 @@ func (a *App) findRepaired(name string) (*runs.Run, error) {
 	if st.State != repair.None && st.State != repair.PlannedState {
 		return r, nil
 	}
-	dir, err := a.runsDir()
-	if err != nil {
-		return nil, err
-	}
-	all, err := dir.List()
+	all, err := a.runsOfStore(r)
 	if err != nil {
 		return nil, err
 	}
 	for _, one := range all {
-		if !sameStore(one, r) {
-			continue
-		}
 		st, err := repair.StateOf(one.Path())
 		if err != nil {
 			return nil, err

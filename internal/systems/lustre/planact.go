@@ -9,6 +9,9 @@ import (
 	"fettle/internal/systems/lustre/mdtrecord"
 )
 
+// byAnother is the outcome of a finding that has no step of its own: what caused it, or what follows from it, is put right, and with it this.
+const byAnother = "put right by the repair of another finding"
+
 // act does what was decided about one finding and says what it leads to.
 func (p *planner) act() (string, error) {
 	x := p.doing
@@ -16,14 +19,14 @@ func (p *planner) act() (string, error) {
 		return "", left("inode %d of MDT%04x turned out not to be %s: check again after the repair", at.ino, p.u.indexes[at.mdt], x.d.FID)
 	}
 	if at, ok := p.objectPlace(x.d); ok && p.gone[at] {
-		return "put right together with what caused it: the object is no more", nil
+		return byAnother + ": the object is no more", nil
 	}
 	result, err := p.actClass(x)
 	if err != nil || x.act == Keep {
 		return result, err
 	}
 	if !p.touched {
-		return "put right together with what caused it", nil
+		return byAnother, nil
 	}
 	return result, nil
 }

@@ -207,7 +207,7 @@ func (p *planner) actStripe(x *doing) (string, error) {
 	case v.Changing():
 		return "", unsettled(&v)
 	case len(have) >= int(v.Count):
-		return "put right together with what caused it", nil
+		return byAnother, nil
 	case x.act == Keep:
 		return "left as it is: names in that shard stay out of reach", nil
 	}
